@@ -8,9 +8,9 @@ from servicekit.auth.dependencies import on_behalf_of
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.large_bodies import LargeBodyRoute
-from servicekit.schemas import Cursor, Limit, Page
+from servicekit.schemas import Cursor, Limit, Page, Time
 
-from conversation import conversations, items, models, schemas, search, summaries, turns
+from conversation import conversations, end_users, items, models, schemas, search, summaries, turns
 from conversation.item_store import items_response
 from conversation.quotas import QuotasDep
 
@@ -29,8 +29,15 @@ async def list_conversations(
 
 
 @router.delete("/conversations")
-async def delete_conversations(caller: Writer, db: Session) -> schemas.Deleted:
-    """Delete conversations with their items, 500 at most; repeat it until none is left."""
+async def delete_conversations(
+    caller: Writer, db: Session, erased_before: Annotated[Time | None, Query()] = None
+) -> schemas.Deleted:
+    """Delete conversations with their items, 500 at most; repeat it until none is left.
+
+    With `erased_before` runs that began until then create none any more.
+    """
+    if erased_before is not None:
+        await end_users.record_erased(db, caller, erased_before)
     return await conversations.remove_batch(db, caller)
 
 

@@ -130,6 +130,16 @@ class Turn(Base):
     attempt: Mapped[int]
 
 
+class ErasedEndUser(Base):
+    """An end user that was erased, by a digest, and until when its runs had begun."""
+
+    __tablename__ = "erased_end_users"
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    erased_before: Mapped[datetime]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 inbox.to_metadata(Base.metadata)
 idempotency_keys.to_metadata(Base.metadata)
 deleted_users.to_metadata(Base.metadata)

@@ -171,6 +171,11 @@ class NewTurn(RequestModel):
         BeforeValidator(reject_numbers),
         Field(description="Makes a new conversation temporary; without it, an existing one becomes lasting."),
     ] = None
+    begun_at: Annotated[
+        AwareDatetime | None,
+        BeforeValidator(reject_numbers),
+        Field(description="When an end user's run began; 404 if the end user was erased since."),
+    ] = None
     compacted: bool = Field(
         False, strict=True, description="Return a summary in place of the items that it stands for."
     )

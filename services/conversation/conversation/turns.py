@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import summaries
 from conversation.conversations import find
+from conversation.end_users import refuse_erased
 from conversation.errors import ConversationNotFound, InvalidItemId, TurnSuperseded
 from conversation.item_store import AppendLock, NewRow, StoredItem, insert_items, prepare, title_from
 from conversation.items import refresh_current, refresh_summary
@@ -67,6 +68,8 @@ async def begin(  # noqa: PLR0913, PLR0917  # whose, where, and what
     Return the newest items of the conversation, oldest first. Raise what `append` raises.
     """
     rows = prepare_all(run_id, new.items)
+    if new.begun_at is not None:
+        await refuse_erased(db, caller, new.begun_at)
     create = CREATE_AND_CLAIM.bindparams(expires_at=new.expires_at)
     lock, is_new = await claim_turn(db, caller, conversation_id, run_id, new.attempt, create)
     if is_new and new.expires_at is None:

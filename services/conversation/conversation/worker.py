@@ -7,7 +7,7 @@ from servicekit.events.relay import Consumer
 from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
-from conversation import erasure
+from conversation import end_users, erasure
 from conversation.settings import Settings
 
 
@@ -21,7 +21,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
             sources=("auth",),
             handlers=erasure.HANDLERS,
         ),
-        RetentionWorker(resources.database, rules=erasure.retention_rules()),
+        RetentionWorker(resources.database, rules=[*erasure.retention_rules(), end_users.retention_rule()]),
     ]
 
 

@@ -1,11 +1,14 @@
 """Many people behind one key: conversations of one end user do not exist for the others."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import httpx
 import pytest
+from conversation.end_users import retention_rule
 from servicekit.auth.tokens import Principal
+from servicekit.retention import RetentionWorker
 from sqlalchemy import text
 from testkit.app import client
 
@@ -44,8 +47,11 @@ async def test_no_route_crosses_from_one_end_user_to_another(app, application, b
         for method in operations:
             if "{conversation_id}" not in path:
                 continue
+            body = {"text": "mine now"} if "{summary_id}" in path else bodies.get(method)
             answer = await application("bob").request(
-                method, path.format(conversation_id=conversation_id), json=bodies.get(method)
+                method,
+                path.format(conversation_id=conversation_id, summary_id="summary-1"),
+                json=body,
             )
             assert answer.status_code == 404, (method, path, answer.text)
     detail = (await application("alice").get(f"{LIST}/{conversation_id}")).json()
@@ -84,6 +90,39 @@ async def test_a_service_lists_and_deletes_what_is_of_one_end_user(service):
     for deleted in (2, 0):
         assert (await alice.delete("/internal/v1/conversations")).json() == {"deleted": deleted}
     assert len((await bob.get("/internal/v1/conversations")).json()["items"]) == 1
+
+
+async def test_a_late_turn_of_an_erased_end_user_is_refused(app, service):
+    tenant_id, key, now = uuid4(), f"service:ak.{uuid4().hex}", datetime.now(UTC)
+    alice, bob = service(tenant_id, f"{key}/alice"), service(tenant_id, f"{key}/bob")
+
+    def turn(begun_at):
+        run_id = uuid4()
+        item = {"id": f"{run_id}-1", "data": {"role": "user", "content": SECRET}}
+        sent = {"attempt": 1, "items": [item], "begun_at": begun_at.isoformat()}
+        return f"/internal/v1/conversations/{uuid4()}/turns/{run_id}", sent
+
+    async def put(who, begun_at):
+        path, sent = turn(begun_at)
+        return (await who.put(path, json=sent)).status_code
+
+    assert await put(alice, now - timedelta(seconds=5)) == 200
+    erased = await alice.delete("/internal/v1/conversations", params={"erased_before": now.isoformat()})
+    assert erased.json() == {"deleted": 1}
+    # It waited somewhere until now.
+    assert await put(alice, now - timedelta(seconds=5)) == 404
+    assert (await alice.get("/internal/v1/conversations")).json()["items"] == []
+    assert await put(bob, now - timedelta(seconds=5)) == 200
+    assert await put(alice, now + timedelta(seconds=5)) == 200
+    earlier = {"erased_before": (now - timedelta(days=1)).isoformat()}
+    assert (await alice.delete("/internal/v1/conversations", params=earlier)).json() == {"deleted": 1}
+    assert await put(alice, now - timedelta(seconds=5)) == 404
+    database = app.state.resources.database
+    async with database.begin() as db:
+        await db.execute(text("update erased_end_users set recorded_at = now() - interval '25 hours'"))
+    await RetentionWorker(database, rules=[retention_rule()]).step()
+    async with database.begin() as db:
+        assert await db.scalar(text("select count(*) from erased_end_users")) == 0
 
 
 async def test_a_conversation_of_an_application_becomes_the_first_end_users(app, service):

@@ -46,6 +46,8 @@ class TurnRef(NamedTuple):
     conversation_id: UUID
     run_id: UUID
     attempt: int
+    # When the run of an end user began.
+    begun_at: datetime | None = None
 
     @property
     def url_path(self) -> str:
@@ -200,6 +202,8 @@ class ConversationClient:
         options: dict[str, int | str] = {}
         if expires_at is not None:
             options["expires_at"] = expires_at.isoformat()
+        if turn.begun_at is not None:
+            options["begun_at"] = turn.begun_at.isoformat()
         if supersedes_after is not None:
             options["supersedes_after"] = supersedes_after
         *before, end = in_batches(items)
@@ -248,10 +252,13 @@ class ConversationClient:
         """Delete all items."""
         await self._call("DELETE", f"/conversations/{conversation_id}/items")
 
-    async def delete_all(self) -> None:
-        """Delete all conversations of the user."""
-        while DeletedResponse.model_validate_json(await self._call("DELETE", "/conversations")).deleted:
-            pass
+    async def delete_all(self, erased_before: datetime) -> None:
+        """Delete all conversations of an end user; runs that began until then create none any more."""
+        params = {"erased_before": erased_before.isoformat()}
+        deleted = 1
+        while deleted:
+            answer = await self._call("DELETE", "/conversations", params=params)
+            deleted = DeletedResponse.model_validate_json(answer).deleted
 
     async def export(self) -> AsyncIterator[Json]:
         """Yield the user's conversations, each followed by its items."""

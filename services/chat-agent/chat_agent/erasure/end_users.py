@@ -12,7 +12,7 @@ from servicekit.auth.permissions import allows
 from servicekit.auth.tokens import Principal
 from servicekit.errors import BadRequest, Forbidden, NotFound, Unavailable
 from servicekit.events.outbox import publish
-from sqlalchemy import ColumnElement, and_, exists, select, tuple_
+from sqlalchemy import ColumnElement, and_, exists, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.attachments import files
@@ -99,7 +99,10 @@ async def erase(manager: RunManager, end_user: Principal) -> None:
         stopped = await stop_runs(db, is_of(end_user))
     await manager.stop(stopped)
     await wait_for_runs(manager, end_user)
-    await manager.conversation_client(end_user).delete_all()
+    async with manager.database.begin() as db:
+        now = (await db.execute(select(func.now()))).scalar_one()
+    # A request of a run that has ended may still be executed: it is refused from now on.
+    await manager.conversation_client(end_user).delete_all(erased_before=now)
     async with manager.database.begin() as db:
         await files.remove_all(db, files.is_of(end_user))
         erased = EndUserErased(tenant_id=end_user.tenant_id, user_id=end_user.user_id)

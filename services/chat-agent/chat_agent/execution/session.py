@@ -11,6 +11,7 @@ from uuid import UUID
 from agents import TResponseInputItem
 from agents.memory import SessionABC
 from agents.memory.session_settings import SessionSettings
+from servicekit.auth.end_users import application_of
 
 from chat_agent.clients.conversation import ConversationClient, StoredItem, TurnRef
 from chat_agent.clients.retry import retry_unavailable
@@ -50,7 +51,9 @@ class ConversationSession(SessionABC):
         self.session_id = str(run.conversation_id)
         self._timeout = settings.conversation_timeout_seconds
         self._client = conversations
-        self._turn = TurnRef(run.conversation_id, run.id, run.attempt)
+        is_end_users = application_of(run.user_id) != run.user_id
+        begun_at = run.created_at if is_end_users else None
+        self._turn = TurnRef(run.conversation_id, run.id, run.attempt, begun_at)
         self._max_earlier = settings.history_items
         self._before_store = before_store
         self._on_stored = on_stored
@@ -105,7 +108,7 @@ class ConversationSession(SessionABC):
 
         The result is the same in every attempt: what an earlier one has superseded is read again.
         """
-        conversation_id, run_id, _ = self._turn
+        conversation_id, run_id = self._turn.conversation_id, self._turn.run_id
         try:
             stored = await retry_unavailable(
                 lambda: self._client.items(conversation_id, MAX_ITEMS, superseded_by=self._turn.run_id),

@@ -178,6 +178,20 @@ async def test_opens_a_turn_in_a_temporary_conversation() -> None:
                 assert await mine.open_turn(MINE, [first], 200, expires_at) == [first]
 
 
+async def test_opens_a_turn_of_an_end_users_run() -> None:
+    first = StoredItem(id=f"{RUN}-0001", data=HELLO)
+    item = {"id": match.str(first.id), "data": match.like(HELLO)}
+    begun_at = datetime(2126, 1, 2, 3, 4, 5, tzinfo=UTC)
+    sent = {"attempt": 2, "items": [{"id": first.id, "data": HELLO}], "last": 200}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(pact, "a turn of an end user's run", "no conversation", "PUT", TURN).with_body(
+            {**sent, "begun_at": begun_at.isoformat()}, "application/json"
+        ).will_respond_with(200).with_body({"items": match.each_like(item)}, "application/json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert await mine.open_turn(MINE._replace(begun_at=begun_at), [first], 200) == [first]
+
+
 async def test_reads_items_until_the_end_of_a_run() -> None:
     item = {"id": match.str(f"{RUN}-0001"), "data": match.like(HELLO)}
     with consumer_pact("chat-agent", "conversation") as pact:
@@ -384,12 +398,14 @@ async def test_exports_all_conversations() -> None:
 async def test_deletes_all_conversations() -> None:
     with consumer_pact("chat-agent", "conversation") as pact:
         path = "/internal/v1/conversations"
-        request(pact, "all conversations to be deleted", "no conversation", "DELETE", path).will_respond_with(
-            200
-        ).with_body({"deleted": match.int(0)}, "application/json")
+        request(
+            pact, "all conversations to be deleted", "no conversation", "DELETE", path
+        ).with_query_parameter("erased_before", "2026-01-02T03:04:05+00:00").will_respond_with(200).with_body(
+            {"deleted": match.int(0)}, "application/json"
+        )
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                await mine.delete_all()
+                await mine.delete_all(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
 async def test_searches_messages() -> None:
