@@ -224,6 +224,8 @@ def test_the_runs_of_a_deleted_tenant_stop_and_go_when_its_time_is_over(
     ann, bob = person(tenant_id=tenant_id), person(tenant_id=TENANT)
     run = start_streaming_run(ann) if status != "completed" else start_run(ann)
     others = wait_until_finished(bob, start_run(bob))
+    for client in (ann, bob):
+        assert client.post("/api/v1/memories", json={"text": PRIVATE}).status_code == 201
     collect(*(deleted(tenant_id, version, after) for version, after in events))
     if status == "completed":
         wait_until_finished(ann, run)
@@ -231,6 +233,9 @@ def test_the_runs_of_a_deleted_tenant_stop_and_go_when_its_time_is_over(
     expected = [status] if status else []
     wait_for(lambda: forget() or [row["status"] for row in query(database_url, rows, tenant_id)] == expected)
     assert len(query(database_url, rows, tenant_id)) == stored
+    memories = "select id from memories where tenant_id = $1"
+    wait_for(lambda: forget() or len(query(database_url, memories, tenant_id)) == stored)
+    assert query(database_url, memories, TENANT)
     assert read_run(bob, others) == others
 
 
