@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
@@ -18,6 +18,11 @@ from acme_evals import cases, comparison, feedback, running
 from acme_evals.errors import InvalidInput
 
 BAD_INPUT = 2
+
+
+class FeedbackMissing(Exception):
+    """An agent has no feedback on a run."""
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,7 +78,7 @@ def run(  # noqa: PLR0913, PLR0917  # the options of a command
 def add_feedback(  # noqa: PLR0913, PLR0917  # the options of a command
     file: File,
     run: Annotated[str, typer.Option(help="The run whose answer was corrected.")],
-    agent: Annotated[str, typer.Option(help="The agent that gave the answer.")],
+    agent: Annotated[str, typer.Option(help="That gave the answer; by default, it is looked for.")] = "",
     url: Url = "http://127.0.0.1:8000",
     key: Key = "",
     email: Email = "",
@@ -99,14 +104,31 @@ def schema(file: File) -> None:
 
 async def fetch(url: str, credentials: Credentials, agent: str, run_id: str) -> dict[str, Any]:
     """Read a question with its answer and the correction; raises InvalidInput."""
-    path = f"/api/v1/agents/{quote(agent, safe='')}/feedback/{quote(run_id, safe='')}"
     try:
-        async with AcmeClient(url, credentials) as client, client.request("GET", path) as response:
-            await response.aread()
-            corrected: dict[str, Any] = response.json()
-            return corrected
+        async with AcmeClient(url, credentials) as client:
+            listed = [] if agent else await get(client, "/api/v1/agents")
+            for name in [agent] if agent else [one["name"] for one in listed]:
+                path = f"/api/v1/agents/{quote(name, safe='')}/feedback/{quote(run_id, safe='')}"
+                with suppress(FeedbackMissing):
+                    corrected: dict[str, Any] = await get(client, path)
+                    return corrected
     except (ApiError, TransportError) as error:
         raise InvalidInput(f"{url}: {error}") from error
+    raise InvalidInput(
+        f"{url}: no feedback on the run {run_id}; name its agent with --agent if it is not listed"
+    )
+
+
+async def get(client: AcmeClient, path: str) -> Any:
+    """Read what a path has; raises FeedbackMissing, ApiError."""
+    try:
+        async with client.request("GET", path) as response:
+            await response.aread()
+            return response.json()
+    except ApiError as error:
+        if error.code == "feedback_not_found":
+            raise FeedbackMissing from error
+        raise
 
 
 def credentials_of(key: str, email: str, password: str) -> Credentials:

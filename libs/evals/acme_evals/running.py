@@ -52,7 +52,7 @@ async def evaluate(cases: Cases, options: Options, credentials: Credentials) -> 
                 progress=False,
                 lifecycle=progress_of(len(cases.cases)),
             )
-    report.experiment_metadata = metadata_of(report, options, usage if options.judge else None)
+    report.experiment_metadata = metadata_of(report, options, target.costs, usage if options.judge else None)
     return report
 
 
@@ -85,16 +85,17 @@ def progress_of(total: int) -> Callable[[Case[Inputs, Any, Any]], RunSpans]:
     return Printed
 
 
-def metadata_of(report: Report, options: Options, judge: JudgeUsage | None) -> dict[str, Any]:
+def metadata_of(
+    report: Report, options: Options, costs: list[int | None], judge: JudgeUsage | None
+) -> dict[str, Any]:
     """Return whom the report is about, and what it cost; the judge's cost apart."""
-    costs = [case.metrics.get("cost_usd") for case in report.cases]
     known = [cost for cost in costs if cost is not None]
     versions = {short(version) for case in report.cases for version in case.attributes.get("versions", [])}
     return {
         "url": options.url,
         "agent": options.agent,
         "versions": sorted(versions),
-        "runs_cost_usd": round(sum(known), 6) if len(known) == len(costs) else None,
+        "runs_cost_usd": sum(known) / 1_000_000 if len(known) == len(costs) else None,
         "judge": judge.summary() if judge else None,
     }
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -41,6 +41,8 @@ class Target:
     agent: str
     timeout_seconds: float
     retries: int
+    # Of every run, also of those that failed and were tried again; none where it is not known.
+    costs: list[int | None] = field(default_factory=list)
 
     async def answer(self, inputs: Inputs) -> str:
         """Send a case in a new conversation, and return the last answer; raises CaseFailed."""
@@ -52,6 +54,7 @@ class Target:
                     output = await self._converse(inputs, trace)
             except TimeoutError:
                 await self._stop(trace)
+                self.costs.append(None)
                 raise CaseFailed(f"no answer within {self.timeout_seconds:g} s; see --timeout") from None
             except (ApiError, httpx.TransportError) as error:
                 raise CaseFailed(str(error) or type(error).__name__) from error
@@ -78,7 +81,9 @@ class Target:
             trace.add_event(event)
             last = event
         run_id = str(last["run_id"])
-        trace.add_run(dict(await self.client.run(run_id)))
+        run = await self.client.run(run_id)
+        trace.add_run(dict(run))
+        self.costs.append(run["cost"])
         if last["type"] == "run.waiting":
             await self._stop(trace)
             raise CaseFailed(f"run {run_id}: it waits for an approval of {', '.join(trace.approvals)}")

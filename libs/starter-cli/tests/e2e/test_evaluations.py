@@ -108,5 +108,9 @@ def test_a_corrected_answer_becomes_a_case(evals: Any, tmp_path: Path, owner: Pe
     done = evals("run", path, "--fail-under", "0.5")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "does not contain expected string" in done.stdout
-    missing = evals("add-feedback", path, "--run", answer["conversation_id"], "--agent", "triage")
-    assert (missing.returncode, "no feedback on a run" in missing.stderr) == (2, True)
+    found = evals("add-feedback", tmp_path / "new.yaml", "--run", answer["run_id"])
+    assert found.returncode == 0, found.stderr
+    [new] = yaml.safe_load((tmp_path / "new.yaml").read_text())["cases"]
+    assert "LLMJudge" in new["evaluators"][0]
+    missing = evals("add-feedback", path, "--run", answer["conversation_id"])
+    assert (missing.returncode, "no feedback on the run" in missing.stderr) == (2, True)
