@@ -24,6 +24,10 @@ class Usage(TypedDict):
     estimated: bool
     estimated_input_tokens: int
     estimated_output_tokens: int
+    # Of the tokens above, those used with a key of the tenant's own; left out where there are none.
+    own_key_input_tokens: NotRequired[int]
+    own_key_output_tokens: NotRequired[int]
+    own_key_cached_tokens: NotRequired[int]
     # In millionths of a US dollar; none where a price is not known.
     cost: int | None
     models: list[dict[str, Any]]

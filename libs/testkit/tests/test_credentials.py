@@ -57,6 +57,8 @@ ROUTES = {
         "DELETE /api/v1/runs/{run_id}/feedback": "removes it",
         "PUT /api/v1/tools/{name}": "stores a tool of the tenant, which may name its secrets",
         "DELETE /api/v1/tools/{name}": "removes it",
+        "PUT /api/v1/provider-keys/{provider}": "stores a key of the tenant, which no route returns",
+        "DELETE /api/v1/provider-keys/{provider}": "removes it",
         "PUT /api/v1/secrets/{name}": "stores a secret of the tenant, which no route returns",
         "DELETE /api/v1/secrets/{name}": "removes it",
         "PUT /api/v1/mcp-servers/{name}": "registers a server of the tenant, which agents call",

@@ -17,6 +17,10 @@ class ModelUsage(BaseModel):
     output_tokens: Count
     cached_tokens: Count
     reasoning_tokens: Count
+    # Of the tokens above, those that were used with a key of the tenant's own; none in older events.
+    own_key_input_tokens: Count = 0
+    own_key_output_tokens: Count = 0
+    own_key_cached_tokens: Count = 0
 
 
 def validate_unique_models(usage: list[ModelUsage]) -> list[ModelUsage]:

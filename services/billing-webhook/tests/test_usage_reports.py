@@ -317,6 +317,23 @@ async def test_the_price_of_a_run_is_that_of_its_models(ran, runs, total):
     assert ((await total())["used"], (await total("output_tokens"))["used"]) == ("1", "1000")
 
 
+async def test_what_a_tenants_own_key_uses_is_counted_and_costs_nothing(ran, runs, total):
+    used = {"requests": 1, "cached_tokens": 0, "reasoning_tokens": 0}
+    own = {"own_key_input_tokens": 1_000_000, "own_key_output_tokens": 2000}
+    await ran(
+        usage=[
+            {**used, **own, "model": "gpt-5.1", "input_tokens": 3_000_000, "output_tokens": 2000},
+            {**used, **own, "model": "gpt-5-mini", "input_tokens": 1_000_000, "output_tokens": 2000},
+        ]
+    )
+    await runs(1)
+    assert Decimal((await total("cost"))["used"]) == 2 * 125
+    assert ((await total("input_tokens"))["used"], (await total("output_tokens"))["used"]) == (
+        "4000000",
+        "4000",
+    )
+
+
 async def test_a_call_that_is_no_run_is_no_message(ran, runs, total):
     await ran(("text-embedding-3-small", 600, 0), messages=0)
     await runs(1)

@@ -117,6 +117,9 @@ class ChatRequest(RequestModel):
     )
 
 
+OwnTokens = Annotated[int, Field(exclude_if=lambda number: number == 0)]
+
+
 class ModelUsage(BaseModel):
     """Tokens of one model."""
 
@@ -131,6 +134,10 @@ class ModelUsage(BaseModel):
     # Included in the tokens above, and known only roughly: the answer broke off.
     estimated_input_tokens: int = 0
     estimated_output_tokens: int = 0
+    # Included in the tokens above: used with a key of the tenant's own, and not charged.
+    own_key_input_tokens: OwnTokens = 0
+    own_key_output_tokens: OwnTokens = 0
+    own_key_cached_tokens: OwnTokens = 0
     cost: int | None = Field(
         None, description="In millionths of a US dollar, rounded up; null where a price is not known."
     )
@@ -147,6 +154,9 @@ class Usage(BaseModel):
     reasoning_tokens: int = 0
     estimated_input_tokens: int = 0
     estimated_output_tokens: int = 0
+    own_key_input_tokens: OwnTokens = 0
+    own_key_output_tokens: OwnTokens = 0
+    own_key_cached_tokens: OwnTokens = 0
     estimated: bool = False
     cost: int | None = Field(
         0, description="In millionths of a US dollar, rounded up; null where a price is not known."

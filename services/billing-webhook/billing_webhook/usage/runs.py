@@ -15,11 +15,20 @@ from billing_webhook.entitlements import counters, plan, reservations
 from billing_webhook.entitlements.plan import TenantPlans
 from billing_webhook.entitlements.pricing import cost
 from billing_webhook.models import Reservation, UsageEntry
-from billing_webhook.received_events import RunCompleted
+from billing_webhook.received_events import ModelUsage, RunCompleted
 from billing_webhook.usage import records
 from billing_webhook.usage.periods import assign_period
 
 logger = logging.getLogger(__name__)
+
+ENTRY_COLUMNS = {
+    "model",
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+}
 
 
 async def record(db: AsyncSession, received: ReceivedEvent) -> None:
@@ -42,7 +51,7 @@ async def insert_entries(db: AsyncSession, received: ReceivedEvent, run: RunComp
         "event_id": received.id,
         "occurred_at": run.completed_at,
     }
-    entries = [{**common, **usage.model_dump()} for usage in run.usage]
+    entries = [{**common, **usage.model_dump(include=ENTRY_COLUMNS)} for usage in run.usage]
     statement = insert(UsageEntry).values(entries).on_conflict_do_nothing()
     inserted = (await db.scalars(statement.returning(UsageEntry.id))).all()
     if len(inserted) < len(entries):
@@ -83,5 +92,12 @@ def quantities(run: RunCompleted) -> Iterator[tuple[str, str | None, Decimal]]:
     for used in run.usage:
         yield "input_tokens", used.model, Decimal(used.input_tokens)
         yield "output_tokens", used.model, Decimal(used.output_tokens)
-        price = cost(used.model, used.input_tokens, used.output_tokens, used.cached_tokens)
-        yield "cost", used.model, price
+        yield "cost", used.model, charged_cost(used)
+
+
+def charged_cost(used: ModelUsage) -> Decimal:
+    """Return the cost of the tokens of a model, without those that the provider charges the tenant for."""
+    own = used.own_key_input_tokens, used.own_key_output_tokens, used.own_key_cached_tokens
+    charged = used.input_tokens, used.output_tokens, used.cached_tokens
+    amounts = [max(all_ - own_, 0) for all_, own_ in zip(charged, own, strict=True)]
+    return cost(used.model, *amounts)

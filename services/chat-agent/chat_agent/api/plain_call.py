@@ -21,6 +21,7 @@ from chat_agent.execution.manager import RunManager
 from chat_agent.model.chat_stream import count_of, is_count
 from chat_agent.model.json import Json
 from chat_agent.model.usage import UsageMeter, Used, estimated_tokens
+from chat_agent.provider_keys.keys import OWN_KEYS, own_key
 from chat_agent.settings import Settings
 
 
@@ -53,6 +54,7 @@ class PlainCall:
         self._meter = UsageMeter(manager.catalogue)
         self._reservation: CallReservation | None = None
         self._used = Used()
+        self._is_own_key = False
         self._started_at = datetime.now(UTC)
 
     async def complete(self) -> Json:
@@ -91,6 +93,8 @@ class PlainCall:
         return {**answer, "model": self._name} if "model" in answer else answer
 
     async def _reserve(self) -> None:
+        OWN_KEYS.set(await self._manager.provider_keys.of_tenant(self._ref.tenant_id))
+        self._is_own_key = own_key("openai") is not None
         budget = self._manager.budgets.of_run(self._ref, 1)
         input_tokens = estimated_tokens(self._request.input_characters)
         self._reservation = await budget.reserve(self._provider_name, input_tokens, self._request.max_tokens)
@@ -102,10 +106,12 @@ class PlainCall:
                 input_tokens=count_of(usage["prompt_tokens"]),
                 output_tokens=count_of(usage.get("completion_tokens")),
             )
-            self._used = self._meter.count(self._provider_name, reported)
+            self._used = self._meter.count(self._provider_name, reported, is_own_key=self._is_own_key)
         else:
             characters = self._request.input_characters
-            self._used = self._meter.estimate(self._provider_name, characters, output_characters)
+            self._used = self._meter.estimate(
+                self._provider_name, characters, output_characters, is_own_key=self._is_own_key
+            )
 
     async def _record(self) -> None:
         """Settle the reservation and publish the usage, also when the client leaves meanwhile."""

@@ -44,6 +44,7 @@ from chat_agent.model.provider import ERROR_HANDLERS
 from chat_agent.model.request import CALLER_SETTINGS
 from chat_agent.model.usage import UsageMeter
 from chat_agent.models import Approval, Run, RunStatus
+from chat_agent.provider_keys.keys import OWN_KEYS, has_own_key
 from chat_agent.runs import approvals, superseded
 from chat_agent.runs.options import RunOptions
 from chat_agent.runs.outcome import Outcome
@@ -140,6 +141,7 @@ class Attempt:
     async def _load_agents(self) -> None:
         """Load the agents in the versions with which the run began."""
         run = self.run
+        OWN_KEYS.set(await retry_database(lambda: self._services.provider_keys.of_tenant(run.tenant_id)))
         versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
         selection = await retry_database(
             lambda: self._services.agents.restore(run.tenant_id, run.agent, versions)
@@ -213,7 +215,8 @@ class Attempt:
         answer = self.final_answer
         characters = sum(map(len, logged.partial.values())) if answer is None else len(answer)
         if characters and self.run.losses:
-            self._meter.estimate(self.run.model, self._session.size, characters)
+            is_own_key = has_own_key(self.run.model)
+            self._meter.estimate(self.run.model, self._session.size, characters, is_own_key=is_own_key)
 
     async def _run_until_stopped(self) -> Outcome | Interruption:
         if self.run.stop is not None:

@@ -46,6 +46,7 @@ from chat_agent.model import provider
 from chat_agent.model.plain_calls import PlainCalls
 from chat_agent.model.prices import Catalogue
 from chat_agent.models import FINISHED, Run
+from chat_agent.provider_keys.lookup import ProviderKeys
 from chat_agent.runs import leases
 from chat_agent.runs.leases import Lease
 from chat_agent.settings import Settings
@@ -85,7 +86,8 @@ class RunManager:
         self.catalogue = Catalogue.from_settings(settings)
         self._models = provider.build_provider(settings)
         self._agents = AgentSelector(resources.database)
-        self.plain_calls = PlainCalls(settings)
+        self.plain_calls = PlainCalls(settings, self._models.own_clients)
+        self.provider_keys = ProviderKeys(resources.database, settings.secret_keys)
         self.guard = MessageGuard(settings.guardrails)
         self._http = public_http.create_client(
             settings.tool_private_hosts | {load_settings(WebSearchSettings).host}
@@ -110,6 +112,7 @@ class RunManager:
             catalogue=self.catalogue,
             embedder=embedder_of(settings, self.plain_calls),
             agents=self._agents,
+            provider_keys=self.provider_keys,
             build_agents=self.build_agents,
             claim_next=self._claim_next,
             start=self.start,

@@ -25,6 +25,7 @@ from chat_agent.http_tools.secrets import read_secret
 from chat_agent.memory.embedder import Embedder
 from chat_agent.model.prices import Catalogue
 from chat_agent.models import Run
+from chat_agent.provider_keys.lookup import ProviderKeys
 from chat_agent.runs.tool_calls import ToolCallJournal
 from chat_agent.settings import Settings
 
@@ -47,6 +48,7 @@ class RunServices:
     # Of memories; none where the operator has named no model.
     embedder: Embedder | None
     agents: AgentSelector
+    provider_keys: ProviderKeys
     # The agents that a run began with, by name.
     build_agents: Callable[[UUID, AgentSelection, Values], Graph]
     # Claims the next run of a conversation, in the transaction that ends the run before it.

@@ -58,6 +58,8 @@ class Candidate:
     host: str = ""
     # None is OpenAI, or a server of its protocol.
     provider: OtherProvider | None = None
+    # Whether it is called with the tenant's own key.
+    is_own_key: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,11 @@ class ModelCall:
     def _named_failures(self, *, has_begun: bool) -> AbstractContextManager[None]:
         candidate = self._candidate
         return failure_log.named_failures(
-            model=candidate.name, host=candidate.host, attempt=self._attempt, has_begun=has_begun
+            model=candidate.name,
+            host=candidate.host,
+            attempt=self._attempt,
+            has_begun=has_begun,
+            is_own_key=candidate.is_own_key,
         )
 
     async def close(self) -> None:
@@ -157,7 +163,12 @@ class ModelCall:
                 await closing()
 
     def _estimate(self) -> Used:
-        return self._meter.estimate(self._name, self._request.characters, self._output_characters)
+        return self._meter.estimate(
+            self._name,
+            self._request.characters,
+            self._output_characters,
+            is_own_key=self._candidate.is_own_key,
+        )
 
     def _settle(self) -> None:
         if self._reservation is not None:
@@ -189,7 +200,10 @@ class ModelCall:
         """Count the answer and return its last event; raises the failure that it reports."""
         usage = None if isinstance(event, ResponseErrorEvent) else event.response.usage
         self._is_finished = True
-        self._used = self._estimate() if usage is None else self._meter.count(self._name, usage)
+        if usage is None:
+            self._used = self._estimate()
+        else:
+            self._used = self._meter.count(self._name, usage, is_own_key=self._candidate.is_own_key)
         if isinstance(event, ResponseIncompleteEvent):
             return self._truncated(event)
         if not isinstance(event, ResponseCompletedEvent):

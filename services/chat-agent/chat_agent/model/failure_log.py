@@ -13,8 +13,9 @@ from agents.tool import default_tool_timeout_error_message
 from prometheus_client import Counter
 from servicekit.errors import ServiceError
 
-from chat_agent.errors import ToolFailed
+from chat_agent.errors import ModelAuthenticationFailed, ToolFailed
 from chat_agent.model.failures import LIMIT_ERRORS, causes, from_model_error
+from chat_agent.provider_keys.errors import ProviderKeyRefused
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +27,20 @@ TOOL_ERROR = "An error occurred while running the tool."
 
 
 @contextmanager
-def named_failures(*, model: str, host: str, attempt: int, has_begun: bool) -> Iterator[None]:
+def named_failures(
+    *, model: str, host: str, attempt: int, has_begun: bool, is_own_key: bool = False
+) -> Iterator[None]:
     """Raise what goes wrong in a call of a model as a ServiceError, logged and counted.
 
-    `has_begun` is whether the first word was said before. What a limit of ours refuses is not counted.
+    `has_begun` is whether the first word was said before, `is_own_key` whether it is called with the tenant's
+    own key. What a limit of ours refuses is not counted.
     """
     try:
         yield
     except Exception as error:  # whatever it is, clients get a stable code
         failure = from_model_error(error)
+        if is_own_key and isinstance(failure, ModelAuthenticationFailed):
+            failure = ProviderKeyRefused()
         if not isinstance(failure, LIMIT_ERRORS):
             MODEL_FAILURES.labels(host, failure.code()).inc()
             place = {"model": model, "host": host, "attempt": attempt, "has_begun": has_begun}

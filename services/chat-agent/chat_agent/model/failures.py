@@ -10,6 +10,7 @@ from servicekit.errors import ServiceError
 
 from chat_agent import errors
 from chat_agent.clients.billing import quota_exceeded
+from chat_agent.provider_keys.errors import ProviderKeyRefused
 
 
 def to_service_error(error: BaseException) -> ServiceError:
@@ -107,5 +108,6 @@ STORED_ERRORS: list[type[ServiceError]] = [
     errors.ApprovalExpired,
     errors.CheckpointInvalid,
     errors.TokenExpired,
+    ProviderKeyRefused,
 ]
 BY_CODE = {kind.code(): kind for kind in STORED_ERRORS}

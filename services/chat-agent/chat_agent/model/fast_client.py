@@ -12,14 +12,16 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from chat_agent.model.fast_events import ChatChunks, ResponseEvents
-from chat_agent.model.json import Json, encode, parse, storable_object
+from chat_agent.model.json import InvalidModelResponse, Json, encode, parse, storable_object
 from chat_agent.model.reasoning import seal_event, unseal_items
 from chat_agent.model.request import ATTEMPT
 from chat_agent.model.sse import read_events
-from chat_agent.model.transport import Transport, request_of
+from chat_agent.model.transport import Connections, Transport, request_of
 from chat_agent.model.usage import METER
 from chat_agent.settings import OtherProvider
 
+# Embeddings of two thousand texts have 80 MiB.
+MAX_WHOLE = 128 * 1024 * 1024
 # Not part of what is posted.
 ASIDE = ("extra_headers", "extra_query", "extra_body", "timeout")
 
@@ -28,11 +30,18 @@ class FastClient:
     """What the SDK's models need of a client: its base URL, and `create` of both APIs."""
 
     def __init__(
-        self, base_url: str, api_key: str, connect_seconds: float, provider: OtherProvider | None = None
+        self,
+        base_url: str,
+        api_key: str,
+        connect_seconds: float,
+        connections: Connections | None = None,
+        *,
+        provider: OtherProvider | None = None,
     ) -> None:
         # Whose reasoning is marked, so that no other is sent it.
         self._provider = provider
-        self._transport = Transport(base_url, {"Authorization": f"Bearer {api_key}"}, connect_seconds)
+        headers = {"Authorization": f"Bearer {api_key}"}
+        self._transport = Transport(base_url, headers, connect_seconds, connections=connections)
         self.base_url = self._transport.base_url
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._complete_chat))
         self.responses = SimpleNamespace(create=self._respond)
@@ -83,12 +92,24 @@ class FastClient:
 
     async def _whole(self, path: str, arguments: Json) -> Json:
         async with self._post(path, arguments) as answer:
-            return parse(await answer.read())
+            return parse(await read_whole(answer))
 
     def _post(self, path: str, arguments: Json) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         body = encode(body_of(arguments), default=to_json)
         headers = arguments.get("extra_headers") or {}
         return self._transport.post(path, body, headers, arguments.get("extra_query"))
+
+
+async def read_whole(answer: aiohttp.ClientResponse) -> bytes:
+    """Return a body; raises InvalidModelResponse for one that is longer than any answer."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in answer.content.iter_any():
+        size += len(part)
+        if size > MAX_WHOLE:
+            raise InvalidModelResponse("an answer without an end")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def is_truncated(event: Json) -> bool:

@@ -9,6 +9,7 @@ from chat_agent.errors import ModelUnavailable
 from chat_agent.model import failure_log
 from chat_agent.model.fast_client import FastClient
 from chat_agent.model.json import Json
+from chat_agent.model.own_clients import OwnClients
 from chat_agent.model.retry import retry_transient
 from chat_agent.settings import Settings
 
@@ -18,8 +19,9 @@ Answer = TypeVar("Answer")
 class PlainCalls:
     """Sends requests to the provider, again where that may help."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, own_clients: OwnClients) -> None:
         self._settings = settings
+        self._own_clients = own_clients
         self._client = FastClient(
             settings.openai_base_url,
             settings.openai_api_key.get_secret_value(),
@@ -32,13 +34,15 @@ class PlainCalls:
 
     async def send(self, path: str, body: Json) -> Json:
         """Return the whole answer; raises the failure of the last attempt."""
-        return await self._start(lambda attempt: self._client.post(path, body, attempt), body["model"])
+        client = self._own_clients.main() or self._client
+        return await self._start(lambda attempt: client.post(path, body, attempt), body["model"])
 
     async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
         """Yield the events of an answer; raises the failure of the last attempt, or of the stream."""
+        client = self._own_clients.main() or self._client
 
         async def open_stream(attempt: int) -> tuple[Json, AsyncGenerator[Json, None]]:
-            events = self._client.stream(path, body, attempt)
+            events = client.stream(path, body, attempt)
             event = await anext(events, None)
             if event is None:
                 raise ModelUnavailable
@@ -64,5 +68,11 @@ class PlainCalls:
         return await retry_transient(begin_in_time, self._settings.model_max_retries)
 
     def _named_failures(self, model: str, attempt: int, *, has_begun: bool) -> AbstractContextManager[None]:
-        host = self._client.base_url.host
-        return failure_log.named_failures(model=model, host=host, attempt=attempt, has_begun=has_begun)
+        own_client = self._own_clients.main()
+        return failure_log.named_failures(
+            model=model,
+            host=(own_client or self._client).base_url.host,
+            attempt=attempt,
+            has_begun=has_begun,
+            is_own_key=own_client is not None,
+        )

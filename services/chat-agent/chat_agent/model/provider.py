@@ -27,10 +27,12 @@ from chat_agent.model.call import Candidate, Limits
 from chat_agent.model.fast_client import FastClient
 from chat_agent.model.guarded import GuardedModel
 from chat_agent.model.output_schema import RequestedOutput
+from chat_agent.model.own_clients import OwnClients
 from chat_agent.model.providers import Client, connect_others, name_at_openai
 from chat_agent.model.retry import ResilientModel
 from chat_agent.model.structured import StructuredModel
-from chat_agent.settings import ANY_LLM, Settings
+from chat_agent.provider_keys.keys import own_key
+from chat_agent.settings import ANY_LLM, OTHER_PROVIDERS, Settings
 
 # The SDK's own tracing sends inputs and outputs to its vendor. Ours is OpenTelemetry; theirs stays off.
 set_tracing_disabled(disabled=True)
@@ -52,6 +54,7 @@ class Provider(ModelProvider):
         )
         self._others = connect_others(settings)
         self._any_llm: dict[str, any_llm.AnyLlmModel] = {}
+        self.own_clients = OwnClients(settings)
         self._second = self._main
         if settings.model_fallback_base_url:
             key = settings.model_fallback_api_key or settings.openai_api_key
@@ -63,8 +66,10 @@ class Provider(ModelProvider):
         others = settings.model_fallbacks.get(name) or settings.model_fallbacks.get("*", [])
         names = dict.fromkeys([name, *others])
         candidates = [self._candidate(one, self._main) for one in names]
-        fallback = settings.model_fallback
-        if fallback and (self._second is not self._main or fallback not in names):
+        fallback, has_second = settings.model_fallback, self._second is not self._main
+        # A server of the installation's does not answer in place of one that takes the tenant's own key.
+        is_own = has_second and own_key("openai") is not None
+        if fallback and not is_own and (has_second or fallback not in names):
             candidates.append(self._candidate(fallback, self._second))
         return self._resilient(candidates, model_name)
 
@@ -86,23 +91,32 @@ class Provider(ModelProvider):
         """Close the connections."""
         await self._main.close()
         await self._second.close()
+        await self.own_clients.close()
         for client in (*self._others.values(), *self._any_llm.values()):
             await client.close()
 
     def _candidate(self, name: str, at: AsyncOpenAI | FastClient) -> Candidate:
         """Return a model of the provider that its name begins with, or of a server of OpenAI's protocol."""
         prefix, _, rest = name.partition("/")
+        is_own = False
         if at is self._main:
-            for provider, client in self._others.items():
-                if provider == prefix:
-                    return Candidate(name, responses_model(rest, client), client.base_url.host, provider)
+            for provider in OTHER_PROVIDERS:
+                own_client = self.own_clients.of_provider(provider) if provider == prefix else None
+                client = own_client or (self._others.get(provider) if provider == prefix else None)
+                if client is not None:
+                    model = responses_model(rest, client)
+                    return Candidate(name, model, client.base_url.host, provider, own_client is not None)
         if name.startswith(any_llm.PREFIX):
             return Candidate(name, self._any_llm_model(name), ANY_LLM)
+        if at is self._main:
+            own_main = self.own_clients.main()
+            at, is_own = own_main or at, own_main is not None
         own_name = name_at_openai(name, at.base_url.host)
         if self._settings.openai_api == "responses":
-            return Candidate(own_name, responses_model(own_name, at), at.base_url.host)
-        model = OpenAIChatCompletionsModel(own_name, at)  # type: ignore[arg-type]  # see below
-        return Candidate(own_name, model, at.base_url.host)
+            model = responses_model(own_name, at)
+        else:
+            model = OpenAIChatCompletionsModel(own_name, at)  # type: ignore[arg-type]  # see below
+        return Candidate(own_name, model, at.base_url.host, is_own_key=is_own)
 
     def _any_llm_model(self, name: str) -> Model:
         if name not in self._any_llm:

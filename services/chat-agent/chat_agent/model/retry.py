@@ -24,6 +24,7 @@ from chat_agent.model.failures import LIMIT_ERRORS
 from chat_agent.model.request import ModelRequest
 from chat_agent.model.streamed import StreamedModel
 from chat_agent.model.usage import METER, UsageMeter
+from chat_agent.provider_keys.errors import ProviderKeyRefused
 
 FIRST_BACKOFF, MAX_BACKOFF = 0.5, 8.0
 # For longer than this nobody waits, whatever the provider asks for: others may do better.
@@ -32,7 +33,7 @@ TRANSIENT = (ModelUnavailable, ModelRateLimited, ModelTimedOut)
 # A rate limit that no waiting ends.
 QUOTA_EXHAUSTED = "insufficient_quota"
 # Asking somebody else would not help either.
-PERMANENT = (ModelRefusedRequest, *LIMIT_ERRORS)
+PERMANENT = (ModelRefusedRequest, ProviderKeyRefused, *LIMIT_ERRORS)
 
 Answer = TypeVar("Answer")
 

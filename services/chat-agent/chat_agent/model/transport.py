@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import httpx2
 import openai
+from aiohttp.abc import AbstractResolver
 from servicekit.http.client import in_pieces
 
 from chat_agent.model.json import Json, parse
@@ -40,6 +41,36 @@ def openai_error(body: Json) -> ErrorBody:
     return ErrorBody(body.get("error"))
 
 
+class Connections:
+    """Kept connections, which clients with different keys may share."""
+
+    def __init__(
+        self, connect_seconds: float, resolver: AbstractResolver | None = None, *, trust_env: bool = True
+    ) -> None:
+        self._connect_seconds = connect_seconds
+        self._resolver = resolver
+        self._trust_env = trust_env
+        self._session: aiohttp.ClientSession | None = None
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return the session, which can be made only where a loop is running."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                # How many runs there may be is limited where they begin.
+                connector=aiohttp.TCPConnector(limit=0, resolver=self._resolver),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds),
+                # What a server sets for one key is nothing to another.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=self._trust_env,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+
 class Transport:
     """One provider's address and credentials, and the connections to it."""
 
@@ -49,17 +80,18 @@ class Transport:
         headers: Mapping[str, str],
         connect_seconds: float,
         read_error: Callable[[Json], ErrorBody] = openai_error,
+        connections: Connections | None = None,
     ) -> None:
         self.base_url = httpx2.URL(base_url.rstrip("/"))
         self._headers = {**headers, "Content-Type": "application/json"}
-        self._connect_seconds = connect_seconds
         self._read_error = read_error
-        self._session: aiohttp.ClientSession | None = None
+        self._is_shared = connections is not None
+        self._connections = connections or Connections(connect_seconds)
 
     async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        """Close the connections, unless other clients share them."""
+        if not self._is_shared:
+            await self._connections.close()
 
     @asynccontextmanager
     async def post(
@@ -81,12 +113,7 @@ class Transport:
     def _send(
         self, url: str, body: bytes, headers: Mapping[str, str], query: Mapping[str, str] | None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        if self._session is None:  # it can be made only where a loop is running
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds)
-            # How many runs there may be is limited where they begin.
-            connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
-        return self._session.post(
+        return self._connections.session().post(
             url,
             data=in_pieces(body),
             headers={**self._headers, **headers},

@@ -14,6 +14,8 @@ from chat_agent.schemas import ModelUsage, Usage
 
 # Rough, and marked so: the provider tells nothing of an answer that broke off.
 CHARACTERS_PER_TOKEN = 4
+# Of what is used with the tenant's own key.
+OWN_KEY_TOKENS = ("input_tokens", "output_tokens", "cached_tokens")
 TOKEN_FIELDS = [name for name in ModelUsage.model_fields if name not in {"model", "cost"}]
 
 
@@ -52,10 +54,11 @@ class UsageMeter:
         meter.tokens = usage.input_tokens + usage.output_tokens
         return meter
 
-    def count(self, model: str, usage: ProviderUsage) -> Used:
+    def count(self, model: str, usage: ProviderUsage, *, is_own_key: bool = False) -> Used:
         """Count one answer of a model."""
         return self._add(
             model,
+            is_own_key,
             input_tokens=usage.input_tokens or 0,
             output_tokens=usage.output_tokens or 0,
             cached_tokens=getattr(usage.input_tokens_details, "cached_tokens", 0) or 0,
@@ -63,11 +66,14 @@ class UsageMeter:
             reasoning_tokens=getattr(usage.output_tokens_details, "reasoning_tokens", 0) or 0,
         )
 
-    def estimate(self, model: str, input_characters: int, output_characters: int) -> Used:
+    def estimate(
+        self, model: str, input_characters: int, output_characters: int, *, is_own_key: bool = False
+    ) -> Used:
         """Count an answer whose usage the provider did not report."""
         input_tokens, output_tokens = estimated_tokens(input_characters), estimated_tokens(output_characters)
         return self._add(
             model,
+            is_own_key,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             estimated_input_tokens=input_tokens,
@@ -83,12 +89,16 @@ class UsageMeter:
         totals = {**sums, "cost": rounded_up(total_of(self._costs.values())), "estimated": is_estimated}
         return Usage.model_validate({**totals, "models": models})
 
-    def _add(self, model: str, **tokens: int) -> Used:
+    def _add(self, model: str, is_own_key: bool, **tokens: int) -> Used:
         counted = self._models.setdefault(model, ModelUsage(model=model))
         counted.requests += 1
-        for name, number in tokens.items():
+        own = {f"own_key_{name}": tokens.get(name, 0) for name in OWN_KEY_TOKENS} if is_own_key else {}
+        for name, number in (tokens | own).items():
             setattr(counted, name, getattr(counted, name) + number)
-        self._add_cost(model, tokens)
+        if is_own_key:  # its provider charges the tenant
+            self._costs.setdefault(model, Decimal(0))
+        else:
+            self._add_cost(model, tokens)
         used = Used(tokens["input_tokens"], tokens["output_tokens"])
         self.tokens += sum(used)
         return used

@@ -8,7 +8,7 @@ from chat_agent.model.dialects.client import Dialect, DialectClient
 from chat_agent.model.dialects.response_writer import ResponseWriter, usage_of
 from chat_agent.model.json import Json, encode
 from chat_agent.model.reasoning import seal
-from chat_agent.model.transport import ErrorBody, Transport
+from chat_agent.model.transport import Connections, ErrorBody, Transport
 
 VERSION = "2023-06-01"
 ERROR_STATUSES = {
@@ -162,7 +162,9 @@ DIALECT = Dialect(
 )
 
 
-def connect(base_url: str, api_key: str, connect_seconds: float) -> DialectClient:
+def connect(
+    base_url: str, api_key: str, connect_seconds: float, connections: Connections | None = None
+) -> DialectClient:
     """Return a client of Anthropic."""
     headers = {"x-api-key": api_key, "anthropic-version": VERSION}
-    return DialectClient(Transport(base_url, headers, connect_seconds, error_body), DIALECT)
+    return DialectClient(Transport(base_url, headers, connect_seconds, error_body, connections), DIALECT)

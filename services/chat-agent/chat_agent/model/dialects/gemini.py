@@ -11,7 +11,7 @@ from chat_agent.model.dialects.gemini_requests import to_body
 from chat_agent.model.dialects.response_writer import ResponseWriter, usage_of
 from chat_agent.model.json import InvalidModelResponse, Json, encode
 from chat_agent.model.reasoning import seal
-from chat_agent.model.transport import ErrorBody, Transport
+from chat_agent.model.transport import Connections, ErrorBody, Transport
 
 # The answer was stopped for what it says, or the question for what it asks.
 REFUSALS = {
@@ -166,8 +166,9 @@ DIALECT = Dialect(
 )
 
 
-def connect(base_url: str, api_key: str, connect_seconds: float) -> DialectClient:
+def connect(
+    base_url: str, api_key: str, connect_seconds: float, connections: Connections | None = None
+) -> DialectClient:
     """Return a client of Gemini."""
-    return DialectClient(
-        Transport(base_url, {"x-goog-api-key": api_key}, connect_seconds, error_body), DIALECT
-    )
+    headers = {"x-goog-api-key": api_key}
+    return DialectClient(Transport(base_url, headers, connect_seconds, error_body, connections), DIALECT)
