@@ -397,6 +397,7 @@ async def test_limits_say_whether_runs_need_reservations(chat_agent, tenant, bud
         "version": 0,
         "features": ["cost", "input_tokens", "messages", "output_tokens"],
         "budgets": 0,
+        "requests": {"message_characters": 1_000_000, "attachment_bytes": 32 * 1024 * 1024},
     }
     await budget(unit="messages", limit=1)
     after = (await chat_agent.get(path)).json()

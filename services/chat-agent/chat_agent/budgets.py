@@ -11,7 +11,7 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from chat_agent.clients.billing import BillingClient, QuotaWarning, RunRef
+from chat_agent.clients.billing import BillingClient, QuotaWarning, RequestLimits, RunRef, TenantLimits
 from chat_agent.errors import BillingUnavailable, QuotaExceeded
 from chat_agent.settings import Settings
 from chat_agent.task_set import TaskSet
@@ -35,35 +35,40 @@ class Budgets:
         self.client = client
         self._is_enabled = settings.enable_billing
         self._output_tokens = settings.billing_reserved_output_tokens
-        # Whether a tenant has limits, and until when (monotonic) that holds.
-        self._has_limits: dict[UUID, tuple[bool, float]] = {}
+        # The limits of a tenant, and until when (monotonic) they hold.
+        self._limits: dict[UUID, tuple[TenantLimits, float]] = {}
         # One for all requests of a tenant that come at once.
-        self._lookups: dict[UUID, asyncio.Task[bool]] = {}
+        self._lookups: dict[UUID, asyncio.Task[TenantLimits]] = {}
         self._settlements = TaskSet()
 
     async def apply_to(self, tenant_id: UUID) -> bool:
         """Return whether a tenant's runs need reservations; raises BillingUnavailable."""
-        if not self._is_enabled:
-            return False
-        has_limits, expires_at = self._has_limits.get(tenant_id, (True, 0.0))
-        is_cached = time.monotonic() < expires_at
+        return self._is_enabled and (await self._limits_of(tenant_id)).has_limits
+
+    async def request_limits(self, tenant_id: UUID) -> RequestLimits:
+        """Return how large a request may be by the tenant's plan; raises BillingUnavailable."""
+        return (await self._limits_of(tenant_id)).requests if self._is_enabled else RequestLimits()
+
+    async def _limits_of(self, tenant_id: UUID) -> TenantLimits:
+        limits, expires_at = self._limits.get(tenant_id, (None, 0.0))
+        is_cached = limits is not None and time.monotonic() < expires_at
         LIMIT_CHECKS.labels("cache" if is_cached else "billing").inc()
-        if is_cached:
-            return has_limits
+        if limits is not None and is_cached:
+            return limits
         lookup = self._lookups.get(tenant_id)
         if lookup is None:
             lookup = self._lookups[tenant_id] = asyncio.create_task(self._look_up(tenant_id))
             lookup.add_done_callback(lambda task: self._forget_lookup(tenant_id, task))
         return await asyncio.shield(lookup)
 
-    async def _look_up(self, tenant_id: UUID) -> bool:
-        has_limits = await self.client.has_limits(tenant_id)
-        if len(self._has_limits) >= MAX_CACHED:
-            self._has_limits.clear()
-        self._has_limits[tenant_id] = has_limits, time.monotonic() + CACHE_SECONDS
-        return has_limits
+    async def _look_up(self, tenant_id: UUID) -> TenantLimits:
+        limits = await self.client.limits_of(tenant_id)
+        if len(self._limits) >= MAX_CACHED:
+            self._limits.clear()
+        self._limits[tenant_id] = limits, time.monotonic() + CACHE_SECONDS
+        return limits
 
-    def _forget_lookup(self, tenant_id: UUID, task: asyncio.Task[bool]) -> None:
+    def _forget_lookup(self, tenant_id: UUID, task: asyncio.Task[TenantLimits]) -> None:
         del self._lookups[tenant_id]
         if not task.cancelled():
             task.exception()  # whoever still waits for it raises it

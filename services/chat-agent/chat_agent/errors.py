@@ -8,6 +8,7 @@ from servicekit.errors import (
     Forbidden,
     Gone,
     NotFound,
+    PayloadTooLarge,
     ServiceError,
     TooManyRequests,
     Unauthenticated,
@@ -278,6 +279,13 @@ class InvalidAttachment(BadRequest):
 
 class MessageTooLong(BadRequest):
     """A message is longer than is taken here, or than fits into the model."""
+
+
+class AttachmentsTooLarge(PayloadTooLarge):
+    """The images and files of a request have more bytes than the tenant's plan allows."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The images and files of a request have at most {most} bytes in your plan.")
 
 
 class InternalError(ServiceError):

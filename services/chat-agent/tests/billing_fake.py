@@ -29,6 +29,8 @@ class Billing:
 
     limits: dict[str, int] = field(default_factory=dict)
     has_limits: bool = True
+    # How large a request may be.
+    requests: dict[str, int] = field(default_factory=dict)
     is_soft: bool = False
     down: bool = False
     # A call that finds the tokens used up.
@@ -48,7 +50,7 @@ class Billing:
     def reset(self) -> None:
         self.limits, self.calls = {}, {}
         self.has_limits, self.is_soft, self.down, self.refused_call = True, False, False, None
-        self.resets_in, self.limit_requests = MONTH, 0
+        self.resets_in, self.limit_requests, self.requests = MONTH, 0, {}
 
     def reserved(self, feature: str) -> int:
         return sum(getattr(call, feature) for call in self.calls.values())
@@ -64,7 +66,7 @@ class Billing:
 
     async def get_limits(self, tenant_id: str) -> dict[str, Any]:
         self.limit_requests += 1
-        return {"has_limits": self.has_limits, "version": 1, "features": [*self.limits], "budgets": 0}
+        return {"has_limits": self.has_limits, "requests": self.requests}
 
     async def reserve(self, tenant_id: str, run_id: str, call: str, request: Request) -> Any:
         body = await request.json()

@@ -13,7 +13,7 @@ from chat_agent import budgets
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.main import create_app
-from chat_agent.settings import Settings
+from chat_agent.settings import IMAGES_AND_FILES, Settings
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from servicekit.auth.dependencies import every_route
@@ -95,8 +95,9 @@ def billed(settings: Settings, billing: Billing) -> Iterator[Settings]:
         if name.startswith("chat_") and name.endswith(("_per_minute", "_concurrent_limit"))
     }
     with serving(billing.app) as url:
+        inputs = {"model_inputs": {"sandbox-large": IMAGES_AND_FILES}}
         changes = {"enable_billing": True, "billing_internal_url": url, "billing_timeout_seconds": 20}
-        yield settings.model_copy(update={**unlimited, **changes})
+        yield settings.model_copy(update={**unlimited, **inputs, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +326,33 @@ def test_goes_on_without_billing_only_where_it_is_known_that_there_is_no_limit(
     assert int(refused.headers["Retry-After"]) > 0
     assert unknown.get(RUNS).json()["items"] == []
     assert billing.calls == {}
+    assert billing.limit_requests == 1
+
+
+def test_a_request_is_as_large_as_the_plan_allows(billing: Billing, caller: httpx.Client) -> None:
+    billing.requests = {"message_characters": 20, "attachment_bytes": 3}
+    assert caller.post(CHAT, json={"message": "x" * 20}).status_code == 200
+    long = caller.post(CHAT, json={"message": "x" * 21})
+    assert (long.status_code, long.json()["code"]) == (400, "message_too_long")
+    assert "20 characters in your plan" in long.json()["detail"]
+    earlier = [{"role": "user", "content": "x" * 21}, {"role": "user", "content": "Hello"}]
+    answer = caller.post("/v1/chat/completions", json={"model": "triage", "messages": earlier})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "message_too_long")
+    files = [
+        caller.post("/v1/files", files={"file": ("a.pdf", content)}, data={"purpose": "batch"}).json()["id"]
+        for content in (b"12", b"34")
+    ]
+    statuses = []
+    for parts in (
+        [{"file": {"file_id": files[0]}}],
+        [{"file": {"file_id": file_id}} for file_id in files],
+        [{"file": {"file_data": "data:application/pdf;base64,MTIzNA=="}}],
+        [{"file": {"file_data": "data:application/pdf;base64,MTI="}}],
+    ):
+        message = {"role": "user", "content": [{"type": "file", **part} for part in parts]}
+        answer = caller.post("/v1/chat/completions", json={"model": "triage", "messages": [message]})
+        statuses.append(answer.json().get("error", {}).get("code", answer.status_code))
+    assert statuses == [200, "attachments_too_large", "attachments_too_large", 200]
     assert billing.limit_requests == 1
 
 

@@ -17,5 +17,9 @@ async def summarise(db: AsyncSession, tenant_id: UUID) -> schemas.Limits:
     hard = [quota.feature for quota in quotas.quotas_of_plan(tenant_id, current) if quota.is_hard]
     budgets = await quotas.budgets_of(db, tenant_id)
     return schemas.Limits(
-        has_limits=bool(hard or budgets), version=version, features=hard, budgets=len(budgets)
+        has_limits=bool(hard or budgets),
+        version=version,
+        features=hard,
+        budgets=len(budgets),
+        requests=current.plan.requests,
     )

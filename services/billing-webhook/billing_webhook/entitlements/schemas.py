@@ -10,6 +10,7 @@ from servicekit.schemas import RequestModel
 
 from billing_webhook.access import Access
 from billing_webhook.entitlements.periods import Interval
+from billing_webhook.plans.catalog import RequestLimits
 from billing_webhook.quantities import ExactDecimal, Quantity
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -124,6 +125,7 @@ class Limits(BaseModel):
     version: int
     features: list[str]
     budgets: int
+    requests: RequestLimits = Field(description="How large one request may be by the tenant's plan.")
 
 
 class Amounts(BaseModel):

@@ -60,6 +60,13 @@ class Limit(Entry):
     reset: Literal["period", "never"] = "period"
 
 
+class RequestLimits(Entry):
+    """How large one request to an agent may be; without a value, as the installation says."""
+
+    message_characters: Annotated[int, Field(ge=1, strict=True)] | None = None
+    attachment_bytes: Annotated[int, Field(ge=0, strict=True)] | None = None
+
+
 class Plan(Entry):
     """A plan; without prices it costs nothing, and Stripe does not know it."""
 
@@ -69,6 +76,7 @@ class Plan(Entry):
     prices: tuple[Price, ...] = ()
     metered_prices: tuple[MeteredPrice, ...] = ()
     features: dict[Key, bool | Limit]
+    requests: RequestLimits = RequestLimits()
 
     @property
     def is_paid(self) -> bool:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from billing_webhook.plans.catalog import Limit, MeteredPrice, Plan, Price
+from billing_webhook.plans.catalog import Limit, MeteredPrice, Plan, Price, RequestLimits
 
 
 class PlanSummary(BaseModel):
@@ -14,6 +14,7 @@ class PlanSummary(BaseModel):
     prices: list[Price]
     metered_prices: list[MeteredPrice]
     features: dict[str, bool | Limit]
+    requests: RequestLimits
 
     @classmethod
     def of(cls, plan: Plan) -> "PlanSummary":

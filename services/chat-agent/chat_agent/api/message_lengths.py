@@ -1,9 +1,10 @@
 """How long messages may be: by a setting, and by the context of the model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from chat_agent.errors import MessageTooLong
+from chat_agent.clients.billing import RequestLimits
+from chat_agent.errors import AttachmentsTooLarge, MessageTooLong
 from chat_agent.settings import Settings
 
 # A text of more is longer than a context for certain; what is shorter, the provider decides.
@@ -19,6 +20,15 @@ def check_length(settings: Settings, model: str, message: str, prelude: Sequence
     tokens = settings.model_context_lengths.get(model)
     if tokens is not None and sum(lengths) > tokens * MAX_CHARACTERS_PER_TOKEN:
         raise MessageTooLong(f"The messages do not fit into the model's {tokens} tokens.")
+
+
+def check_plan(limits: RequestLimits, lengths: Iterable[int], attachment_bytes: int) -> None:
+    """Raise MessageTooLong or AttachmentsTooLarge for more than the tenant's plan allows."""
+    most = limits.message_characters
+    if most is not None and max(lengths) > most:
+        raise MessageTooLong(f"A message has at most {most} characters in your plan.")
+    if limits.attachment_bytes is not None and attachment_bytes > limits.attachment_bytes:
+        raise AttachmentsTooLarge(limits.attachment_bytes)
 
 
 def text_length(item: Mapping[str, Any]) -> int:

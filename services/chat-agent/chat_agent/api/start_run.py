@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -19,7 +19,7 @@ from chat_agent.agent_definitions.store import Answering
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.api.deadlines import start_deadline, transaction
-from chat_agent.api.message_lengths import check_length
+from chat_agent.api.message_lengths import check_length, check_plan, text_length
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.files import copy_to_run
 from chat_agent.attachments.references import resolve_files
@@ -71,8 +71,8 @@ class RunRequest:
     content: Sequence[dict[str, Any]] = ()
     # The content of the images and files that the parts refer to, by digest.
     blobs: Mapping[str, Blob] = field(default_factory=dict)
-    # The uploaded files that they refer to.
-    files: Collection[UUID] = ()
+    # The uploaded files that they refer to, and their sizes.
+    files: Mapping[UUID, int] = field(default_factory=dict)
     # What was said before, as far as the client tells it; it counts where the conversation is new.
     prelude: History = ()
     # In place of a message.
@@ -112,6 +112,11 @@ async def start_run(
     values = {**new_run_values(caller, request, key), **new}
     if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
+    check_plan(
+        await manager.budgets.request_limits(values["tenant_id"]),
+        [len(chat.message), *map(text_length, request.prelude)],
+        sum(len(blob.content) for blob in request.blobs.values()) + sum(request.files.values()),
+    )
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
     async with (
         start_deadline() as deadline,

@@ -1,6 +1,6 @@
 """Resolves the ids of uploaded files in messages, before a run begins."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from servicekit.auth.tokens import Principal
@@ -15,11 +15,11 @@ from chat_agent.errors import InvalidAttachment
 
 async def resolve_files(
     database: Database, caller: Principal, items: Sequence[Json], max_bytes: int
-) -> tuple[Sequence[Json], Collection[UUID]]:
-    """Return items with references in place of the ids of files, and these ids; raises InvalidAttachment."""
+) -> tuple[Sequence[Json], Mapping[UUID, int]]:
+    """Return items with references in place of ids of files, and their sizes; raises InvalidAttachment."""
     uploads = {upload.file_id: upload for upload in file_uploads(items)}
     if not uploads:
-        return items, ()
+        return items, {}
     ids = {name: parsed(upload) for name, upload in uploads.items()}
     async with database.begin() as session:
         found = await files.find_for_messages(session, caller, [*ids.values()])
@@ -30,7 +30,9 @@ async def resolve_files(
         place = next(iter(uploads.values())).place
         raise InvalidAttachment(place, f"The files of a request have at most {max_bytes} bytes.")
     by_name = {name: found[file_id] for name, file_id in ids.items()}
-    return [with_references(item, by_name) for item in items], found.keys()
+    return [with_references(item, by_name) for item in items], {
+        file_id: file.size for file_id, file in found.items()
+    }
 
 
 def file_uploads(items: Sequence[Json]) -> Iterator[FileUpload]:

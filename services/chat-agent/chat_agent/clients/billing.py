@@ -68,10 +68,18 @@ class ReservedCall(BaseModel):
     warnings: list[QuotaWarning]
 
 
+class RequestLimits(BaseModel):
+    """How large one request may be by the plan of its tenant; none where the plan does not say."""
+
+    message_characters: int | None = None
+    attachment_bytes: int | None = None
+
+
 class TenantLimits(BaseModel):
     """Billing's answer about a tenant's limits."""
 
     has_limits: bool
+    requests: RequestLimits = RequestLimits()
 
 
 class RunRef(NamedTuple):
@@ -97,11 +105,11 @@ class BillingClient:
     client: ServiceClient
     timeout_seconds: float
 
-    async def has_limits(self, tenant_id: UUID) -> bool:
-        """Return whether runs of a tenant need reservations; raises BillingUnavailable."""
+    async def limits_of(self, tenant_id: UUID) -> TenantLimits:
+        """Return whether runs of a tenant need reservations, and its plan; raises BillingUnavailable."""
         path = f"/tenants/{tenant_id}/limits"
         answer = await self._request("GET", path, (tenant_id, "service:chat-agent"))
-        return TenantLimits.model_validate_json(successful(answer).body).has_limits
+        return TenantLimits.model_validate_json(successful(answer).body)
 
     async def reserve(self, run: RunRef, call: str, model: str, **amounts: int) -> list[QuotaWarning]:
         """Reserve what a call may use; return the soft limits that it exceeds.

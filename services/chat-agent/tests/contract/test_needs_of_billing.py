@@ -5,7 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from uuid import UUID
 
 import pytest
-from chat_agent.clients.billing import SCOPE, BillingClient, RunRef
+from chat_agent.clients.billing import SCOPE, BillingClient, RequestLimits, RunRef
 from chat_agent.errors import QuotaExceeded
 from pact import match
 from servicekit.http.client import HttpPool
@@ -51,13 +51,16 @@ def request(pact, what: str, given: str, method: str, path: str):
 
 async def test_asks_whether_a_tenant_has_limits() -> None:
     path = f"/internal/v1/tenants/{TENANT}/limits"
+    sizes = {"message_characters": match.int(200_000), "attachment_bytes": match.int(1024)}
     with consumer_pact("chat-agent", "billing-webhook") as pact:
         request(pact, "whether a tenant has limits", "a tenant with a budget", "GET", path).will_respond_with(
             200
-        ).with_body({"has_limits": True}, "application/json")
+        ).with_body({"has_limits": True, "requests": sizes}, "application/json")
         with pact.serve() as server:
             async with billing(str(server.url)) as mine:
-                assert await mine.has_limits(TENANT)
+                limits = await mine.limits_of(TENANT)
+        assert limits.has_limits
+        assert limits.requests == RequestLimits(message_characters=200_000, attachment_bytes=1024)
 
 
 async def test_reserves_a_call_of_a_model() -> None:
