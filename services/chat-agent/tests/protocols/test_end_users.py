@@ -118,6 +118,7 @@ def test_no_route_crosses_from_one_end_user_to_another(
             "item_id": other_services.items[conversation_id][0]["id"],
             "end_user": "alice",
             "number": 1,
+            "provider": "openai",
         }
         for method, path in named_routes(app):
             body = BODIES.get(path)
