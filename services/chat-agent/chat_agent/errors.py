@@ -156,6 +156,13 @@ class GuardrailTriggered(BadRequest):
     default_detail = "A guardrail does not allow this text."
 
 
+class GuardrailUnavailable(ServiceError):
+    """A guardrail could not check what was written; the members name it and its stage."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    default_detail = "A guardrail could not check this text. Try again later."
+
+
 class TenantSuspended(Forbidden):
     """The tenant was suspended before the run could resume."""
 

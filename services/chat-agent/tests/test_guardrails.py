@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from chat_agent.errors import GuardrailTriggered
 from chat_agent.guardrails.checks import checks_of
-from chat_agent.guardrails.config import PRESETS, GuardrailConfig, from_setting
+from chat_agent.guardrails.config import PRESETS, STAGES, GuardrailConfig, Stage, from_setting
 from chat_agent.guardrails.text_filter import TextFilter, filtered
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,15 +153,61 @@ def test_a_text_in_pieces_is_treated_as_the_whole(text: str, data: st.DataObject
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_a_configuration(preset: str) -> None:
     config = GuardrailConfig.model_validate(from_setting(preset))
-    for stage in ("pre_flight", "input", "output"):
+    for stage in STAGES:
         found = getattr(config, stage).guardrails
         assert len(found) == len(PRESETS[preset].get(stage, []))  # type: ignore[call-overload]
+
+
+SAMPLES = {
+    "CREDIT_CARD": "4111 1111 1111 1111",
+    "EMAIL_ADDRESS": "ann@example.com",
+    "IBAN_CODE": "GB82WEST12345698765432",
+    "IP_ADDRESS": "10.0.0.1",
+    "PHONE_NUMBER": "+49 30 901820",
+    "US_SSN": "536-90-4399",
+    "permissive": "sk-proj-abcdefghijklmnop",
+    "balanced": JWT,
+    "strict": "q7Gk2Zp0Xv9Lm3Rt8Yw1Bn6Hs4Jd5FcX",
+    "URL Filter": "https://example.com/",
+}
+PII_NUMBERS = ["CREDIT_CARD", "IBAN_CODE", "US_SSN"]
+# What each preset masks and refuses, by stage; all else passes.
+EXPECTED: dict[str, dict[str, tuple[list[str], list[str]]]] = {
+    "none": {},
+    "minimal": {"output": ([], ["permissive"])},
+    "standard": {
+        "pre_flight": (PII_NUMBERS, []),
+        "input": ([], ["permissive", "balanced"]),
+        "output": (PII_NUMBERS, ["permissive", "balanced"]),
+        "tool": (PII_NUMBERS, ["permissive", "balanced"]),
+    },
+    "strict": {
+        "pre_flight": (ENTITIES, []),
+        "input": ([], ["permissive", "balanced", "strict"]),
+        "output": ([], [*SAMPLES]),
+        "tool": (ENTITIES, ["permissive", "balanced"]),
+    },
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_masks_and_refuses_what_its_table_says(preset: str, stage: Stage) -> None:
+    config = GuardrailConfig.model_validate(from_setting(preset))
+    masks, refusals = EXPECTED[preset].get(stage, ([], []))
+    for name, sample in SAMPLES.items():
+        try:
+            result = filtered(f"It is {sample} now", checks_of(getattr(config, stage)), stage)
+        except GuardrailTriggered as error:
+            result = str(error.extensions["stage"])
+        expected = f"It is <{name}> now" if name in masks else f"It is {sample} now"
+        assert result == (stage if name in refusals else expected), name
 
 
 @pytest.mark.parametrize(
     "config",
     [
-        {"output": {"guardrails": [{"name": "Jailbreak", "config": {"model": "gpt-5.1"}}]}},
+        {"output": {"guardrails": [{"name": "Hallucination Detection", "config": {}}]}},
         {"output": {"guardrails": [{"name": "Keyword Filter", "config": {"keywords": []}}]}},
         {"output": {"version": 2}},
         {"outputs": {}},

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 from agents import Agent, FunctionTool, Model, ModelSettings, Tool
@@ -16,6 +17,8 @@ from chat_agent.agents.tool import RunContext, agent_tool
 from chat_agent.agents.tools.notes import REMEMBER
 from chat_agent.direct_models import find_model
 from chat_agent.errors import ModelNotFound
+from chat_agent.guardrails.config import AgentGuardrails
+from chat_agent.guardrails.model_based import qualified_name
 from chat_agent.http_tools.call import function_tool
 from chat_agent.http_tools.definition import HttpTool
 from chat_agent.mcp_servers.access import McpAccess
@@ -33,15 +36,20 @@ OwnTools = Mapping[str, HttpTool]
 Graph = dict[str, Agent[RunContext]]
 # The first of these models, in whose place the others answer.
 BuildModel = Callable[[Sequence[str]], Model]
+# Guards the model and the tools of an agent, with models that its guardrails name.
+GuardAgent = Callable[[Agent[RunContext], AgentGuardrails, Callable[[str], Model]], None]
 
 
 class AgentBuilder:
     """Builds the agents of one tenant's runs."""
 
-    def __init__(self, settings: Settings, build_model: BuildModel, mcp: McpAccess) -> None:
+    def __init__(
+        self, settings: Settings, build_model: BuildModel, mcp: McpAccess, guard_agent: GuardAgent
+    ) -> None:
         self._settings = settings
         self._mcp = mcp
         self._build_model = build_model
+        self._guard_agent = guard_agent
 
     def build(self, tenant_id: UUID | None, selection: AgentSelection, values: Values) -> Graph:
         """Return the agents of a selection by name; raises ModelNotFound."""
@@ -56,7 +64,13 @@ class AgentBuilder:
             callees = self._reached(definition.as_tools, graph, name)
             remote = mcp_tools(definition.mcp, selection.mcp_servers, self._mcp)
             agent.tools = [*agent.tools, *remote, *(agent_tool(one) for one in callees)]
+            if definition.guardrails is not None:
+                self._guard_agent(agent, definition.guardrails, partial(self._judge, tenant_id))
         return graph
+
+    def _judge(self, tenant_id: UUID | None, name: str) -> Model:
+        """Return the model that a guardrail names; raises ModelNotFound."""
+        return self._build_model([self.model_name(tenant_id, qualified_name(name))])
 
     def model_name(self, tenant_id: UUID | None, name: str) -> str:
         """Return what the provider calls a model; raises ModelNotFound where a tenant may not use it."""

@@ -10,6 +10,7 @@ from servicekit.schemas import RequestModel, max_length
 from chat_agent.agents.approvals import Approval
 from chat_agent.direct_models import ModelName
 from chat_agent.documents import digest_of, small_json
+from chat_agent.guardrails.config import AgentGuardrails
 from chat_agent.mcp_servers.definition import McpUse
 from chat_agent.memory.use import MemoryUse
 from chat_agent.runs.options import Effort, MaxTokens, Probability, RunOptions, Temperature, Verbosity
@@ -111,6 +112,9 @@ class AgentDefinition(RequestModel):
     )
     limits: Limits = Limits()
     memory: MemoryUse = MemoryUse()
+    guardrails: AgentGuardrails | None = Field(
+        None, description="What is checked beside the guardrails of the service, in openai-guardrails' form."
+    )
     starters: list[Sentence] = Field(
         default_factory=list, max_length=8, description="What a person may begin with."
     )

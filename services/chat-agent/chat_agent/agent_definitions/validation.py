@@ -14,6 +14,8 @@ from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
 from chat_agent.direct_models import DirectModels, find_model
 from chat_agent.documents import DefinitionProblem
+from chat_agent.guardrails.config import models_of
+from chat_agent.guardrails.model_based import qualified_name
 from chat_agent.http_tools.versions import ToolVersion
 from chat_agent.mcp_servers.agent_tools import mcp_problems
 from chat_agent.mcp_servers.registered import RegisteredServer
@@ -53,6 +55,7 @@ def problems_of(name: str, definition: AgentDefinition, around: Surroundings) ->
         reference_problems(name, definition, around.others),
         cycle_problems(name, definition, around.others),
         schema_problems(definition.output_schema),
+        guardrail_problems(definition, around),
     )
     return [DefinitionProblem(path=path, message=message) for check in checks for path, message in check]
 
@@ -79,6 +82,13 @@ def model_problems(definition: AgentDefinition, around: Surroundings) -> Found:
             yield path, f"There is no model called {model!r} that this tenant may use."
     if definition.fallbacks and definition.model is None:
         yield "fallbacks", "Name the model that these stand in for."
+
+
+def guardrail_problems(definition: AgentDefinition, around: Surroundings) -> Found:
+    """Yield models of guardrails that the tenant may not use."""
+    for path, model in models_of(definition.guardrails):
+        if find_model(around.models, around.tenant_id, qualified_name(model), "chat") is None:
+            yield f"guardrails.{path}", f"There is no model called {model!r} that this tenant may use."
 
 
 def tool_problems(definition: AgentDefinition, own: OwnTools) -> Found:

@@ -28,6 +28,7 @@ BY_ERROR: dict[type[ServiceError], Fault] = {
     errors.MaxTurnsExceeded: "limit",
     errors.RunTimedOut: "limit",
     errors.GuardrailTriggered: "guardrail",
+    errors.GuardrailUnavailable: "provider",
     errors.ToolOutcomeUnknown: "tool",
     errors.CheckpointInvalid: "service",
 }

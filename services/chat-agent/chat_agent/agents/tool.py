@@ -3,27 +3,29 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
 from uuid import UUID
 
 import httpx2
-from agents import Agent, FunctionTool, RunContextWrapper, Tool, function_tool
+from agents import Agent, FunctionTool, RunContextWrapper, function_tool
 from agents.exceptions import ToolTimeoutError
 from agents.tool_context import ToolContext
 from servicekit import context as log_context
-from servicekit.errors import Unavailable
+from servicekit.errors import ServiceError, Unavailable
 
 from chat_agent.agents.approvals import Policy, approval_policy
+from chat_agent.agents.trust import is_untrusted, reached_from
 from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.clients.conversation import ConversationClient
-from chat_agent.errors import ToolFailed
-from chat_agent.event_log.recovery import HANDOFF
+from chat_agent.errors import GuardrailTriggered, GuardrailUnavailable, ToolFailed
 from chat_agent.guardrails.taint import Taint
 from chat_agent.memory.run_memory import RunMemory
 from chat_agent.model.failure_log import tool_failed
+from chat_agent.model.failures import causes
+from chat_agent.model.tool_guard import ToolGuard
 from chat_agent.runs.tool_calls import Call, CallResult, ToolCallJournal
 from chat_agent.tool_settings import S, load_settings
 
@@ -36,6 +38,8 @@ AGENT_SECONDS = 120.0
 RETRY_SECONDS = 0.2
 # What may pass when a call is made again.
 TRANSIENT = (OSError, httpx2.TransportError, Unavailable)
+# What a tool gave that no model may read, or that nobody could check.
+REFUSED = "[A guardrail does not allow this output.]"
 logger = logging.getLogger("chat_agent.tool")
 
 
@@ -59,6 +63,8 @@ class RunContext:
     read_secret: Callable[[str], Awaitable[str]]
     # Of agents that recall what they know of the person, or note it.
     memory: RunMemory | None = None
+    # Checks what tools give, for the service.
+    tool_guard: ToolGuard | None = None
     # What a person has changed in calls that they approved, by the id of the call.
     edited_arguments: dict[str, str] = field(default_factory=dict)
     # Its lines have the ids of the run, the tenant and the call.
@@ -158,6 +164,8 @@ class GuardedTool:
     tool: FunctionTool
     limits: Limits
     agent: Agent[RunContext] | None = None
+    # Checks what it gives, for the agent that uses it.
+    guard: ToolGuard | None = None
 
     @property
     def is_trusted(self) -> bool:
@@ -168,7 +176,7 @@ class GuardedTool:
         return not any(map(is_untrusted, (tool for agent in agents for tool in agent.tools)))
 
     async def __call__(self, context: ToolContext[RunContext], arguments: str) -> str:
-        """Call the tool; raises ToolOutcomeUnknown when an earlier call has no recorded outcome."""
+        """Call the tool; raises GuardrailTriggered, and ToolOutcomeUnknown where an earlier call has none."""
         run = context.context
         edited = run.edited_arguments.get(context.tool_call_id)
         call = Call(
@@ -179,10 +187,29 @@ class GuardedTool:
             is_idempotent=self.limits.is_idempotent,
         )
         ids = {**log_context.current(), "tool": call.name, "call_id": call.call_id}
+        refusals: list[ServiceError] = []
         with log_context.scope(**ids):
-            output = await run.journal.record(call, lambda: self._result(context, call.arguments))
+            output = await run.journal.record(call, lambda: self._checked(context, call.arguments, refusals))
+        if refusals:
+            raise refusals[0]
         run.taint.is_marked = run.taint.is_marked or not self.is_trusted
         return output if edited is None else f"{output}\n[The person changed the arguments to {edited}]"
+
+    async def _checked(
+        self, context: ToolContext[RunContext], arguments: str, refusals: list[ServiceError]
+    ) -> CallResult:
+        """Return what a model may read of a result; add why it may not."""
+        run = context.context
+        try:
+            result = await self._result(context, arguments)
+            for guard in (run.tool_guard, self.guard):
+                if guard is not None:
+                    output = await guard.output(result.output, run.taint.items)
+                    result = dataclasses.replace(result, output=output)
+        except ServiceError as error:
+            refusals.append(error)
+            return CallResult(REFUSED, "failed", type(error).__name__)
+        return result
 
     async def _result(self, context: ToolContext[RunContext], arguments: str) -> CallResult:
         try:
@@ -190,6 +217,9 @@ class GuardedTool:
                 raise ToolFailed(f"The arguments have more than {MAX_ARGUMENTS} characters.")
             output = await self._output(context, arguments)
         except Exception as error:  # whatever a tool raises, the model is told and the run goes on
+            for cause in causes(error):
+                if isinstance(cause, GuardrailTriggered | GuardrailUnavailable):
+                    raise cause from None
             status = "timed_out" if isinstance(error, ToolTimeoutError) else "failed"
             message = limited_output(tool_failed(self.tool.name, error), MAX_OUTPUT)
             return CallResult(message, status, type(error).__name__)
@@ -212,28 +242,6 @@ class GuardedTool:
             except TRANSIENT:
                 await asyncio.sleep(RETRY_SECONDS * 2**attempt)
         return await invoke(context, arguments)
-
-
-def reached_from(agent: Agent[RunContext]) -> list[Agent[RunContext]]:
-    """Return an agent and all that it may hand over to."""
-    reached = [agent]
-    for one in reached:
-        reached += [other for other in one.handoffs if isinstance(other, Agent) and other not in reached]
-    return reached
-
-
-def is_untrusted(tool: Tool) -> bool:
-    """Return whether others may have written what a tool gives."""
-    invoke = getattr(tool, "on_invoke_tool", None)
-    return not (isinstance(invoke, GuardedTool) and invoke.is_trusted)
-
-
-def trusted_names(agents: Mapping[str, Agent[RunContext]]) -> frozenset[str]:
-    """Return the names of trusted tools of agents, and of their handoffs."""
-    tools = [tool for agent in agents.values() for tool in agent.tools]
-    handoffs = {f"{HANDOFF}{name}" for name in agents}
-    untrusted = {tool.name for tool in tools if is_untrusted(tool)}
-    return frozenset(handoffs | {tool.name for tool in tools}) - untrusted
 
 
 def limited_output(output: str, size: int) -> str:

@@ -15,6 +15,7 @@ from servicekit.idempotency import REPLAYED, IdempotencyInProgress
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agent_definitions.builder import check_values
+from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.agent_definitions.store import Answering
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
@@ -29,6 +30,7 @@ from chat_agent.errors import AgentNotFound, GuardrailTriggered, RunCancelled, T
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution.manager import RunManager
 from chat_agent.guardrails.audit import record_triggered
+from chat_agent.guardrails.messages import MessageGuard
 from chat_agent.model import failures
 from chat_agent.models import Run, RunStatus
 from chat_agent.runs import approvals, store
@@ -107,7 +109,7 @@ async def start_run(
     check_values(agent, chat.variables)
     model = manager.model_of(agent, caller.tenant_id)
     check_length(manager.settings, model, chat.message, request.prelude)
-    request = await with_stored_content(manager, caller, await guarded(manager, caller, request))
+    request = await with_stored_content(manager, caller, await guarded(manager, caller, request, agent))
     new = {"conversation_id": conversation_id, "agent_versions": agent.stored_versions, "model": model}
     values = {**new_run_values(caller, request, key), **new}
     if key and (earlier := await find_earlier(manager, caller, key, values)):
@@ -134,25 +136,41 @@ async def start_run(
     return StartedRun(started.run, is_new=True, warnings=reservation.warnings)
 
 
-async def guarded(manager: RunManager, caller: Principal, request: RunRequest) -> RunRequest:
-    """Return a request with the masks of its guardrails; raises GuardrailTriggered, which is recorded."""
-    guard, chat = manager.guard, request.chat
+async def guarded(
+    manager: RunManager, caller: Principal, request: RunRequest, agent: AgentSelection
+) -> RunRequest:
+    """Return a request with the masks of all guardrails; raises GuardrailTriggered, which is recorded."""
+    guards = [manager.guard]
+    if agent.first is not None and agent.first.guardrails is not None:
+        guards.append(MessageGuard(agent.first.guardrails.config))
     assert caller.tenant_id  # noqa: S101  # the token of a person has one
     try:
-        message = await guard.text(chat.message)
-        content, prelude = await guard.parts(request.content), await guard.history(request.prelude)
+        for guard in guards:
+            request = request if guard.is_empty else await masked(guard, request)
     except GuardrailTriggered as error:
         async with transaction(manager.database) as session:
-            detail = {"agent": chat.agent_type, **error.extensions}
+            detail = {"agent": request.chat.agent_type, **error.extensions}
             record_triggered(session, caller.tenant_id, caller.user_id, caller.session_id, **detail)
         raise
+    return request
+
+
+async def masked(guard: MessageGuard, request: RunRequest) -> RunRequest:
+    """Return a request with the masks of one guard; raises GuardrailTriggered."""
+    chat = request.chat.model_copy(update={"message": await guard.text(request.chat.message)})
     return replace(
-        request, chat=chat.model_copy(update={"message": message}), content=content, prelude=prelude
+        request,
+        chat=chat,
+        content=await guard.parts(request.content),
+        prelude=await guard.history(request.prelude),
+        tool_outputs=await guard.history(request.tool_outputs),
     )
 
 
 async def with_stored_content(manager: RunManager, caller: Principal, request: RunRequest) -> RunRequest:
     """Return a request whose parts refer to their images and files; raises InvalidAttachment."""
+    if not request.content and not request.prelude:
+        return request
     items: History = [*request.prelude, {"content": [*request.content]}]
     items, files = await resolve_files(
         manager.database, caller, items, manager.settings.max_message_body_bytes

@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from chat_agent.agent_definitions.builder import Graph
 from chat_agent.agent_definitions.limits import limits_of, service_limits
 from chat_agent.agents import AGENTS
-from chat_agent.agents.tool import RunContext, trusted_names
+from chat_agent.agents.tool import RunContext
+from chat_agent.agents.trust import trusted_names
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import (
@@ -37,6 +38,7 @@ from chat_agent.execution.partial_answer import closing_items, incomplete_messag
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.session import ConversationSession
 from chat_agent.guardrails.taint import Taint
+from chat_agent.guardrails.text_filter import is_about_message
 from chat_agent.memory.run_memory import memory_of
 from chat_agent.model import failures
 from chat_agent.model.fallbacks import ON_FALLBACK
@@ -292,11 +294,14 @@ class Attempt:
     async def _stopped(self) -> Outcome:
         """End a run whose stop was requested: store the partial answer, or roll everything back."""
         if self.run.stop == "rollback":
-            self._translator.complete_partial()
-            await self._session.rollback()
-            await retry_database(partial(superseded.unmark, self._services.database, self.run))
+            await self._roll_back()
             return self.outcome(RunStatus.CANCELLED, None, "rolled_back")
         return self.outcome(RunStatus.CANCELLED, await self._store_partial())
+
+    async def _roll_back(self) -> None:
+        self._translator.complete_partial()
+        await self._session.rollback()
+        await retry_database(partial(superseded.unmark, self._services.database, self.run))
 
     async def _fail(self, error: Exception) -> Outcome:
         failure = failures.to_service_error(error)
@@ -307,11 +312,21 @@ class Attempt:
             extra={"code": failure.code()},
             exc_info=error if is_unexpected else None,
         )
-        output = await self._store_partial()
+        if is_withdrawn := is_about_message(failure):
+            await self._withdraw()
+        output = None if is_withdrawn else await self._store_partial()
         outcome = self.outcome(RunStatus.FAILED, output, failure.code(), failure.detail)
         quota = failure.extensions if isinstance(failure, QuotaExceeded) else None
         guardrail = failure.extensions if isinstance(failure, GuardrailTriggered) else None
+        outcome = replace(outcome, is_withdrawn=is_withdrawn)
         return replace(outcome, exceeded_quota=quota, triggered_guardrail=guardrail)
+
+    async def _withdraw(self) -> None:
+        """Delete a message that may not be stored, and what was answered to it."""
+        try:
+            await self._roll_back()
+        except (ServiceError, SQLAlchemyError, OSError) as error:
+            logger.warning("message not deleted", extra={"error": type(error).__name__})
 
     async def _store_partial(self) -> str | None:
         """Store the partial answer, incomplete, and an output for every open call; return its text."""

@@ -43,7 +43,6 @@ from chat_agent.guardrails.messages import MessageGuard
 from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.memory.embedder import embedder_of
 from chat_agent.model import provider
-from chat_agent.model.plain_calls import PlainCalls
 from chat_agent.model.prices import Catalogue
 from chat_agent.models import FINISHED, Run
 from chat_agent.provider_keys.lookup import ProviderKeys
@@ -86,7 +85,7 @@ class RunManager:
         self.catalogue = Catalogue.from_settings(settings)
         self._models = provider.build_provider(settings)
         self._agents = AgentSelector(resources.database)
-        self.plain_calls = PlainCalls(settings, self._models.own_clients)
+        self.plain_calls = self._models.plain_calls
         self.provider_keys = ProviderKeys(resources.database, settings.secret_keys)
         self.guard = MessageGuard(settings.guardrails)
         self._http = public_http.create_client(
@@ -95,7 +94,8 @@ class RunManager:
         self.mcp = McpAccess(
             resources.database, self._http, settings.tool_private_hosts, settings.secret_keys
         )
-        self._builder = AgentBuilder(settings, self._models.chain, self.mcp)
+        guard_agent = self._models.guardrails.guard_agent
+        self._builder = AgentBuilder(settings, self._models.chain, self.mcp, guard_agent)
         billing = resources.client("billing-webhook", settings.billing_internal_url, BILLING_SCOPE)
         self.budgets = Budgets(BillingClient(billing, settings.billing_timeout_seconds), settings)
         auth = resources.client("auth", settings.auth_internal_url, MEMBERS_SCOPE)
@@ -109,6 +109,7 @@ class RunManager:
             conversations=resources.client("conversation", settings.conversation_internal_url, SCOPE),
             http=self._http,
             config=provider.run_config(self._models),
+            tool_guard=self._models.guardrails.tool_guard,
             catalogue=self.catalogue,
             embedder=embedder_of(settings, self.plain_calls),
             agents=self._agents,
@@ -259,6 +260,5 @@ class RunManager:
         await self._tasks.close(FINISH_SECONDS)
         await self.budgets.close()
         await self._models.close()
-        await self.plain_calls.close()
         await self._http.aclose()
         await self.lease_database.close()

@@ -24,6 +24,7 @@ from chat_agent.guardrails.taint import Taint
 from chat_agent.http_tools.secrets import read_secret
 from chat_agent.memory.embedder import Embedder
 from chat_agent.model.prices import Catalogue
+from chat_agent.model.tool_guard import ToolGuard
 from chat_agent.models import Run
 from chat_agent.provider_keys.lookup import ProviderKeys
 from chat_agent.runs.tool_calls import ToolCallJournal
@@ -44,6 +45,8 @@ class RunServices:
     # Of the tools.
     http: httpx2.AsyncClient
     config: RunConfig
+    # Checks what tools give.
+    tool_guard: ToolGuard | None
     catalogue: Catalogue
     # Of memories; none where the operator has named no model.
     embedder: Embedder | None
@@ -69,6 +72,7 @@ class RunServices:
             conversations=conversations,
             journal=journal,
             taint=taint,
+            tool_guard=self.tool_guard,
             attachments=AttachmentReader(self.database, run.tenant_id, run.user_id, room),
             read_secret=partial(read_secret, self.database, self.settings, run.tenant_id),
         )

@@ -181,3 +181,5 @@ def checks_of_one(guardrail: Guardrail) -> Sequence[Check]:
             return [*url_filter(guardrail)]
         case Keywords():
             return [*keywords(guardrail)]
+    # Of a guardrail that asks a model.
+    return []

@@ -3,22 +3,25 @@
 https://openai.github.io/openai-guardrails-python/quickstart/
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, Field
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+from chat_agent.guardrails.model_based import (
+    Config,
+    ModelCheck,
+    Moderation,
+    PromptCheck,
+    Word,
+    require_supported,
+)
+
 Entity = Literal["CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "PHONE_NUMBER", "US_SSN"]
-Stage = Literal["pre_flight", "input", "output"]
+Stage = Literal["pre_flight", "input", "output", "tool"]
+STAGES: tuple[Stage, ...] = ("pre_flight", "input", "output", "tool")
 MAX_GUARDRAILS, MAX_LIST = 20, 500
-
-
-class Config(BaseModel):
-    """What one guardrail is configured with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PersonalDataConfig(Config):
@@ -26,6 +29,8 @@ class PersonalDataConfig(Config):
 
     entities: list[Entity] = Field(max_length=MAX_LIST)
     block: bool = False
+    # Of openai-guardrails; that it is set must not go unnoticed.
+    detect_encoded_pii: Literal[False] = False
 
 
 class SecretKeysConfig(Config):
@@ -41,8 +46,8 @@ class SecretKeysConfig(Config):
 class UrlFilterConfig(Config):
     """Which URLs may be named; all others end the run."""
 
-    url_allow_list: list[Text] = Field(default_factory=list, max_length=MAX_LIST)
-    allowed_schemes: frozenset[Text] = frozenset({"https"})
+    url_allow_list: list[Word] = Field(default_factory=list, max_length=MAX_LIST)
+    allowed_schemes: list[Word] = Field(default_factory=lambda: ["https"], max_length=MAX_LIST)
     block_userinfo: bool = True
     allow_subdomains: bool = False
 
@@ -50,7 +55,7 @@ class UrlFilterConfig(Config):
 class KeywordsConfig(Config):
     """Words that end the run, in any case."""
 
-    keywords: list[Text] = Field(min_length=1, max_length=MAX_LIST)
+    keywords: list[Word] = Field(min_length=1, max_length=MAX_LIST)
 
 
 class PersonalData(Config):
@@ -81,23 +86,33 @@ class Keywords(Config):
     config: KeywordsConfig
 
 
-Guardrail = Annotated[PersonalData | SecretKeys | UrlFilter | Keywords, Field(discriminator="name")]
+Guardrail = Annotated[
+    PersonalData | SecretKeys | UrlFilter | Keywords | ModelCheck | PromptCheck | Moderation,
+    Field(discriminator="name"),
+    BeforeValidator(require_supported),
+]
 
 
 class Bundle(Config):
     """The guardrails of one stage."""
 
     version: Literal[1] = 1
+    stage_name: Stage | None = None
     guardrails: list[Guardrail] = Field(default_factory=list, max_length=MAX_GUARDRAILS)
 
 
 class GuardrailConfig(Config):
-    """The guardrails of all stages: `pre_flight` and `input` check what people write, `output` the answer."""
+    """The guardrails of all stages.
+
+    `pre_flight` and `input` check what people write, `output` the answer, `tool` the arguments and outputs of
+    tools.
+    """
 
     version: Literal[1] = 1
     pre_flight: Bundle = Bundle()
     input: Bundle = Bundle()
     output: Bundle = Bundle()
+    tool: Bundle = Bundle()
 
 
 def _pii(*entities: str, block: bool = False) -> dict[str, Any]:
@@ -118,13 +133,44 @@ PRESETS: Mapping[str, Mapping[Stage, list[dict[str, Any]]]] = {
         "pre_flight": [_pii(*NUMBERS)],
         "input": [_secrets("balanced")],
         "output": [_secrets("balanced"), _pii(*NUMBERS)],
+        "tool": [_secrets("balanced"), _pii(*NUMBERS)],
     },
     "strict": {
         "pre_flight": [_pii(*ENTITIES)],
-        "input": [_secrets("strict")],
+        "input": [_secrets("strict"), {"name": "Jailbreak"}],
         "output": [_secrets("strict"), _pii(*ENTITIES, block=True), {"name": "URL Filter"}],
+        "tool": [_secrets("balanced"), _pii(*ENTITIES), {"name": "Prompt Injection Detection"}],
     },
 }
+
+
+def preset_members(name: str) -> dict[str, Any]:
+    """Return the configuration that a preset stands for."""
+    return {stage: {"guardrails": guardrails} for stage, guardrails in PRESETS[name].items()}
+
+
+class AgentGuardrails(GuardrailConfig):
+    """The guardrails of an agent, beside those of the service: a preset, guardrails by stage, or both."""
+
+    preset: Literal["none", "minimal", "standard", "strict"] | None = None
+
+    @property
+    def config(self) -> GuardrailConfig:
+        """The guardrails of the preset, and its own."""
+        preset = GuardrailConfig.model_validate(preset_members(self.preset or "none"))
+        stages = {
+            stage: {"guardrails": [*getattr(preset, stage).guardrails, *getattr(self, stage).guardrails]}
+            for stage in STAGES
+        }
+        return GuardrailConfig.model_validate(stages)
+
+
+def models_of(config: GuardrailConfig | None) -> Iterator[tuple[str, str]]:
+    """Yield the models that guardrails name, and where; moderation has models of its own."""
+    for stage in STAGES if config else ():
+        for index, one in enumerate(getattr(config, stage).guardrails):
+            if isinstance(one, ModelCheck | PromptCheck) and one.config.model is not None:
+                yield f"{stage}.guardrails[{index}].config.model", one.config.model
 
 
 def from_setting(value: object) -> object:
@@ -132,7 +178,7 @@ def from_setting(value: object) -> object:
     if not isinstance(value, str):
         return value
     if value in PRESETS:
-        return {stage: {"guardrails": guardrails} for stage, guardrails in PRESETS[value].items()}
+        return preset_members(value)
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:

@@ -1,10 +1,11 @@
 """Checks a text that arrives in pieces: what may belong to a match is held back until that is known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import regex
+from servicekit.errors import ServiceError
 
-from chat_agent.errors import GuardrailTriggered
+from chat_agent.errors import GuardrailTriggered, GuardrailUnavailable
 from chat_agent.guardrails.checks import Check
 from chat_agent.guardrails.config import Stage
 
@@ -12,6 +13,27 @@ from chat_agent.guardrails.config import Stage
 CONTEXT = 1
 # A match may go on after separators: two and a digit in a phone number.
 LOOKAHEAD = 3
+
+
+# What is checked at a stage.
+TEXTS: Mapping[Stage, str] = {
+    "pre_flight": "message",
+    "input": "message",
+    "output": "answer",
+    "tool": "call of a tool",
+}
+
+
+def triggered(guardrail: str, stage: Stage) -> GuardrailTriggered:
+    """Return the error of a guardrail that does not allow a text."""
+    detail = f"The guardrail {guardrail!r} does not allow this {TEXTS[stage]}."
+    return GuardrailTriggered(detail, guardrail=guardrail, stage=stage)
+
+
+def is_about_message(failure: ServiceError) -> bool:
+    """Return whether a failure says that what a person wrote is not allowed, or could not be checked."""
+    is_guardrails = isinstance(failure, GuardrailTriggered | GuardrailUnavailable)
+    return is_guardrails and failure.extensions.get("stage") in {"pre_flight", "input"}
 
 
 class CheckFilter:
@@ -47,9 +69,7 @@ class CheckFilter:
         return self._start
 
     def _triggered(self) -> GuardrailTriggered:
-        name, text = self._check.guardrail, "answer" if self._stage == "output" else "message"
-        detail = f"The guardrail {name!r} does not allow this {text}."
-        return GuardrailTriggered(detail, guardrail=name, stage=self._stage)
+        return triggered(self._check.guardrail, self._stage)
 
     def _pass(self, passed: list[str], end: int) -> str:
         """Return what was passed, with what follows up to a position; hold the rest back."""

@@ -97,6 +97,7 @@ STORED_ERRORS: list[type[ServiceError]] = [
     errors.BillingUnavailable,
     errors.QuotaExceeded,
     errors.GuardrailTriggered,
+    errors.GuardrailUnavailable,
     errors.TenantSuspended,
     errors.MembershipEnded,
     errors.ConversationNotFound,

@@ -1,15 +1,23 @@
-"""A model whose answers pass the guardrails of output before anybody reads them."""
+"""A model whose requests and answers pass guardrails before the model or anybody else reads them."""
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import fields, replace
 from typing import Any
 
 from agents import Model
 from agents.items import TResponseStreamEvent
+from openai.types.responses import ResponseCompletedEvent
 
-from chat_agent.guardrails.checks import Check
+from chat_agent.event_log.recovery import HANDOFF
+from chat_agent.guardrails.checks import Check, checks_of
+from chat_agent.guardrails.config import GuardrailConfig
+from chat_agent.guardrails.messages import MessageGuard, newest_message, turns_of
 from chat_agent.guardrails.text_filter import TextFilter, filtered
+from chat_agent.model.judge import IS_JUDGING, Judges
+from chat_agent.model.request import ModelRequest
 from chat_agent.model.streamed import StreamedModel
+from chat_agent.model.tool_guard import filtered_arguments
 
 DELTAS = frozenset(
     {
@@ -19,32 +27,111 @@ DELTAS = frozenset(
         "response.reasoning_text.delta",
     }
 )
+ARGUMENTS = "response.function_call_arguments.delta"
 # Where a text belongs.
 Place = tuple[int, int, int]
 
 
 class GuardedModel(StreamedModel):
-    """Masks what is to be masked in an answer; raises GuardrailTriggered for what ends the run."""
+    """Masks what is to be masked; raises GuardrailTriggered for what ends the run.
 
-    def __init__(self, model: Model, checks: Sequence[Check]) -> None:
+    What people write passes the service's patterns before the run begins; an agent's are applied here, so
+    that they hold for what is handed over to it, too.
+    """
+
+    def __init__(self, model: Model, config: GuardrailConfig, judges: Judges, *, is_agents: bool) -> None:
         self._model = model
-        self._checks = checks
+        self._output_checks, self._tool_checks = checks_of(config.output), checks_of(config.tool)
+        self._judges = judges
+        self._is_agents = is_agents
+        self._newest = MessageGuard(config.model_copy(update={"tool": GuardrailConfig().tool}))
+        self._earlier = MessageGuard(config, masks_only=True)
 
     async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncGenerator[TResponseStreamEvent, None]:
-        """Return the answer as it comes, but for the end of a text that may belong to a match."""
-        guard = AnswerGuard(self._checks)
-        answer: Any = self._model.stream_response(*args, **kwargs)
-        async with aclosing(answer) as events:
+        """Return the answer as it comes, but for the end of a text that may belong to a match.
+
+        Where a model judges answers, the answer comes when it is judged.
+        """
+        request = ModelRequest(*args, **kwargs)
+        if IS_JUDGING.get():
+            async with aclosing(self._send(request)) as events:
+                async for event in events:
+                    yield event
+            return
+        request = await self._checked(request)
+        async with aclosing(self._filtered(request)) as events:
+            if not {"output", "tool"} & self._judges.checks.keys():
+                async for event in events:
+                    yield event
+                return
+            buffered = [event async for event in events]
+        await self._judge_answer(buffered, request)
+        for event in buffered:
+            yield event
+
+    def _send(self, request: ModelRequest) -> AsyncGenerator[TResponseStreamEvent, None]:
+        arguments = {one.name: getattr(request, one.name) for one in fields(request)}
+        events: AsyncGenerator[TResponseStreamEvent, None]
+        events = self._model.stream_response(**arguments)  # type: ignore[assignment]  # of a StreamedModel
+        return events
+
+    async def _filtered(self, request: ModelRequest) -> AsyncGenerator[TResponseStreamEvent, None]:
+        guard = AnswerGuard(self._output_checks, self._tool_checks)
+        async with aclosing(self._send(request)) as events:
             async for event in events:
                 for passed in guard.pass_on(event):
                     yield passed
 
+    async def _checked(self, request: ModelRequest) -> ModelRequest:
+        """Return a request that may be sent; raises GuardrailTriggered, GuardrailUnavailable."""
+        items = items_of(request)
+        newest = newest_message(items)
+        if self._is_agents and not self._newest.is_empty:
+            items = [
+                *await self._earlier.history(items[:newest]),
+                *await self._newest.history(items[newest:]),
+            ]
+            request = replace(request, input=items)
+        if self._is_first_call(items):
+            *turns, text = turns_of(items[: newest + 1]) or [""]
+            for stage in ("pre_flight", "input"):
+                await self._judges.check(stage, text.removeprefix("user: "), turns)
+        return request
+
+    def _is_first_call(self, items: Sequence[Any]) -> bool:
+        """Return whether nothing has been answered to the newest message, or not by this agent."""
+        last = items[-1] if items else {}
+        if last.get("role") == "user":
+            return True
+        calls = {item["call_id"]: item["name"] for item in items if item.get("type") == "function_call"}
+        return self._is_agents and str(calls.get(last.get("call_id"), "")).startswith(HANDOFF)
+
+    async def _judge_answer(self, events: Sequence[Any], request: ModelRequest) -> None:
+        """Check a whole answer; raises GuardrailTriggered, GuardrailUnavailable."""
+        last = events[-1] if events else None
+        output = last.response.output if isinstance(last, ResponseCompletedEvent) else []
+        turns = turns_of(items_of(request))
+        parts = [part for item in output if item.type == "message" for part in parts_of(item)]
+        text = "".join(getattr(part, "text", None) or getattr(part, "refusal", None) or "" for part in parts)
+        await self._judges.check("output", text, turns)
+        for item in output:
+            if item.type == "function_call" and not item.name.startswith(HANDOFF):
+                await self._judges.check("tool", f"{item.name}({item.arguments})", turns)
+
+
+def items_of(request: ModelRequest) -> list[Any]:
+    """Return what a model is sent, as items."""
+    if isinstance(request.input, str):
+        return [{"role": "user", "content": request.input}]
+    return [*request.input]
+
 
 class AnswerGuard:
-    """Applies checks to the texts of one answer."""
+    """Applies checks to the texts of one answer, and to the arguments of its calls."""
 
-    def __init__(self, checks: Sequence[Check]) -> None:
+    def __init__(self, checks: Sequence[Check], tool_checks: Sequence[Check] = ()) -> None:
         self._checks = checks
+        self._tool_checks = tool_checks
         # By place: its filter, and its newest delta.
         self._open: dict[Place, tuple[TextFilter, Any]] = {}
 
@@ -52,6 +139,9 @@ class AnswerGuard:
         """Return the events to pass on in place of one; raises GuardrailTriggered."""
         if event.type in DELTAS:
             yield from self._delta(event)
+            return
+        if event.type == ARGUMENTS and self._tool_checks:
+            # Whole arguments are checked; they are in the events that follow.
             return
         if event.type.endswith((".done", ".completed", ".incomplete")):
             yield from self._finish(getattr(event, "output_index", None))
@@ -82,6 +172,9 @@ class AnswerGuard:
                 if isinstance(text := getattr(part, name, None), str):
                     setattr(part, name, filtered(text, self._checks, "output"))
                     without_logprobs(part)
+        for call in [event, *items] if self._tool_checks else []:
+            if isinstance(arguments := getattr(call, "arguments", None), str) and arguments:
+                call.arguments = filtered_arguments(arguments, self._tool_checks)
 
 
 def place_of(event: Any) -> Place:

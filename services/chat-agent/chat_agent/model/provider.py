@@ -21,15 +21,16 @@ from agents.models import get_default_model_settings
 from openai import AsyncOpenAI
 
 from chat_agent.attachments.model_input import with_attachments
-from chat_agent.guardrails.checks import checks_of
 from chat_agent.model import any_llm
 from chat_agent.model.call import Candidate, Limits
 from chat_agent.model.fast_client import FastClient
-from chat_agent.model.guarded import GuardedModel
+from chat_agent.model.judge import Models
 from chat_agent.model.output_schema import RequestedOutput
 from chat_agent.model.own_clients import OwnClients
+from chat_agent.model.plain_calls import PlainCalls
 from chat_agent.model.providers import Client, connect_others, name_at_openai
 from chat_agent.model.retry import ResilientModel
+from chat_agent.model.service_guardrails import ServiceGuardrails
 from chat_agent.model.structured import StructuredModel
 from chat_agent.provider_keys.keys import own_key
 from chat_agent.settings import ANY_LLM, OTHER_PROVIDERS, Settings
@@ -43,7 +44,6 @@ class Provider(ModelProvider):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._output_checks = checks_of(settings.guardrails.output)
         self._limits = Limits(
             settings.model_first_token_timeout_seconds,
             settings.model_between_tokens_timeout_seconds,
@@ -55,6 +55,9 @@ class Provider(ModelProvider):
         self._others = connect_others(settings)
         self._any_llm: dict[str, any_llm.AnyLlmModel] = {}
         self.own_clients = OwnClients(settings)
+        self.plain_calls = PlainCalls(settings, self.own_clients)
+        models = Models(self.get_model, self.plain_calls.send)
+        self.guardrails = ServiceGuardrails(settings.guardrails, models)
         self._second = self._main
         if settings.model_fallback_base_url:
             key = settings.model_fallback_api_key or settings.openai_api_key
@@ -85,13 +88,14 @@ class Provider(ModelProvider):
         implicit = get_default_model_settings(name)
         model = ResilientModel(candidates, self._limits, self._settings.model_max_retries, implicit)
         structured = model if self._settings.openai_output_schemas else StructuredModel(model)
-        return GuardedModel(structured, self._output_checks) if self._output_checks else structured
+        return self.guardrails.model(structured)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._main.close()
         await self._second.close()
         await self.own_clients.close()
+        await self.plain_calls.close()
         for client in (*self._others.values(), *self._any_llm.values()):
             await client.close()
 

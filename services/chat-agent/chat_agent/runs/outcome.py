@@ -28,6 +28,8 @@ class Outcome:
     exceeded_quota: dict[str, Any] | None = None
     # The guardrail that ended the run, and its stage.
     triggered_guardrail: dict[str, Any] | None = None
+    # Whether a guardrail did not allow the message, which then is not stored either.
+    is_withdrawn: bool = False
 
 
 def outcome_from_row(run: Run) -> Outcome:

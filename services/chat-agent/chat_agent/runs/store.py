@@ -253,7 +253,7 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
     )
     if (await session.scalars(statement)).one_or_none() is None:
         return False
-    if run.persistence == "none":
+    if run.persistence == "none" or outcome.is_withdrawn:
         await erase_content(session, run.id)
     completed = RunCompleted(
         run_id=run.id,

@@ -1,0 +1,61 @@
+"""Applies the guardrails of `tool`: to the arguments of calls, and to what tools give."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from chat_agent.guardrails.checks import Check, checks_of
+from chat_agent.guardrails.config import GuardrailConfig
+from chat_agent.guardrails.messages import Item, masked, turns_of
+from chat_agent.guardrails.text_filter import filtered
+from chat_agent.model.judge import Judges
+
+
+@dataclass(frozen=True)
+class ToolGuard:
+    """Checks what tools give."""
+
+    checks: Sequence[Check]
+    judges: Judges
+
+    @classmethod
+    def of(cls, config: GuardrailConfig, judges: Judges) -> "ToolGuard | None":
+        """Return that of a configuration; none where there is nothing to check."""
+        checks = checks_of(config.tool)
+        is_needed = checks or judges.injection or judges.checks.get("tool")
+        return cls(checks, judges) if is_needed else None
+
+    async def output(self, text: str, items: Callable[[], Awaitable[Sequence[Item]]]) -> str:
+        """Return an output with its masks; raises GuardrailTriggered, GuardrailUnavailable."""
+        text = await masked(text, self.checks, "tool")
+        if self.judges.injection or self.judges.checks.get("tool"):
+            await self.judges.check_output(text, turns_of(await items()))
+        return text
+
+
+def filtered_arguments(arguments: str, checks: Sequence[Check]) -> str:
+    """Return the arguments of a call with their masks; raises GuardrailTriggered."""
+    try:
+        value = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return filtered(arguments, checks, "tool")
+    clean = filtered_json(value, checks)
+    return arguments if clean == value else orjson.dumps(clean).decode()
+
+
+def filtered_json(value: Any, checks: Sequence[Check]) -> Any:
+    """Return a JSON value with the masks of its texts and numbers, and of the names of its members."""
+    match value:
+        case dict():
+            return {filtered(name, checks, "tool"): filtered_json(one, checks) for name, one in value.items()}
+        case list():
+            return [filtered_json(one, checks) for one in value]
+        case str():
+            return filtered(value, checks, "tool")
+        case int() | float() if not isinstance(value, bool):
+            text = str(value)
+            clean = filtered(text, checks, "tool")
+            return value if clean == text else clean
+    return value
