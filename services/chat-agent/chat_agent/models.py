@@ -185,6 +185,8 @@ class Approval(Base):
     decided_by: Mapped[str | None]
     # What the call is executed with, where the person has changed it.
     edited_arguments: Mapped[str | None]
+    # Where the person has to sign in first: `schemas.SignIn`.
+    sign_in: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     decided_at: Mapped[datetime | None]
 

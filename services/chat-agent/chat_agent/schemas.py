@@ -164,6 +164,14 @@ class Usage(BaseModel):
     models: list[ModelUsage] = []
 
 
+class SignIn(BaseModel):
+    """A server that a person has to sign in for before a call."""
+
+    server: str
+    url: str = Field(description="`POST` there returns where the person signs in.")
+    needs_approval: bool = Field(description="Whether the call is to be allowed as well, after the sign-in.")
+
+
 class Approval(BaseModel):
     """A tool call that a person has to allow."""
 
@@ -180,6 +188,7 @@ class Approval(BaseModel):
     edited_arguments: str | None = Field(
         None, description="What the call is executed with, where the person has changed it."
     )
+    sign_in: SignIn | None = Field(None, description="Where the person has to sign in first.")
     created_at: datetime
     decided_at: datetime | None
 

@@ -14,7 +14,7 @@ from chat_agent.attachments.tables import StoredFile
 from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rules
 from chat_agent.events import READERS
-from chat_agent.mcp_servers.tables import McpServer
+from chat_agent.mcp_servers.retention import mcp_rules
 from chat_agent.memory.erasure import memory_rules
 from chat_agent.models import Attachment, Base, Run
 from chat_agent.settings import Settings
@@ -50,7 +50,7 @@ def retention_rules(settings: Settings) -> list[RetentionRule]:
         expired_files_rule(),
         *deleted_tenants_rules(),
         *agent_rules(),
-        (Base.metadata.tables["mcp_servers"], McpServer.tenant_id.in_(erasure.purgeable_tenants())),
+        *mcp_rules(),
         (Base.metadata.tables["tenant_secrets"], StoredSecret.tenant_id.in_(erasure.purgeable_tenants())),
         *memory_rules(),
         *tool_rules(),

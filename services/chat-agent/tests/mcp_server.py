@@ -1,9 +1,13 @@
 """MCP servers of the tests: one without sessions that is as bad as a test wants, and the SDK's own."""
 
 import asyncio
+import base64
+import hashlib
 import json
+import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -34,6 +38,9 @@ class StatelessServer:
     def __init__(self) -> None:
         self.app = FastAPI()
         self.app.post("/mcp")(self.answer)
+        self.app.get("/.well-known/oauth-protected-resource/mcp")(self.metadata)
+        # Where its people sign in, if they do.
+        self.accounts: AuthorizationServer | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -47,7 +54,15 @@ class StatelessServer:
         """Return parameters and headers of the requests of a method."""
         return [(params, headers) for name, params, headers in self.requests if name == method]
 
+    async def metadata(self, request: Request) -> Json:
+        assert self.accounts is not None
+        return {"resource": f"{request.base_url}mcp", "authorization_servers": [self.accounts.issuer]}
+
     async def answer(self, request: Request) -> Response:
+        if self.accounts is not None and not self.accounts.knows(request.headers.get("authorization")):
+            where = f"{request.base_url}.well-known/oauth-protected-resource/mcp"
+            challenge = {"www-authenticate": f'Bearer resource_metadata="{where}"'}
+            return Response(status_code=401, headers=challenge)
         body = await request.json()
         method, params, id_ = body["method"], body.get("params", {}), body.get("id")
         headers = dict(request.headers)
@@ -174,3 +189,97 @@ class WithoutDiscovery:
             await Response(status_code=400)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+class AuthorizationServer:
+    """Registers clients, redeems codes by PKCE, and rotates refresh tokens: reuse revokes their family."""
+
+    def __init__(self) -> None:
+        self.app = FastAPI()
+        self.app.get("/.well-known/oauth-authorization-server")(self.metadata)
+        self.app.post("/register")(self.register)
+        self.app.post("/token")(self.token)
+        self.app.post("/revoke")(self.revoke)
+        self.issuer = ""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everybody, and be a good server again."""
+        self.codes: dict[str, dict[str, str]] = {}
+        self.access: dict[str, str] = {}
+        # The newest refresh token of each family, and the families of all.
+        self.newest: dict[str, str] = {}
+        self.families: dict[str, str] = {}
+        self.registered: list[Json] = []
+        self.refreshed = 0
+        self.revoked: list[str] = []
+        self.lifetime = 3600
+        self.changes: Json = {}
+
+    def knows(self, authorization: str | None) -> bool:
+        """Return whether a request has a token that is valid."""
+        return (authorization or "").removeprefix("Bearer ") in self.access
+
+    async def metadata(self) -> Json:
+        return {
+            "issuer": self.issuer,
+            "authorization_endpoint": f"{self.issuer}/authorize",
+            "token_endpoint": f"{self.issuer}/token",
+            "registration_endpoint": f"{self.issuer}/register",
+            "revocation_endpoint": f"{self.issuer}/revoke",
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
+            **self.changes,
+        }
+
+    async def register(self, request: Request) -> JSONResponse:
+        self.registered.append(await request.json())
+        return JSONResponse({"client_id": f"client-{len(self.registered)}"}, 201)
+
+    def grant(self, authorization_url: str) -> Json:
+        """Sign somebody in at an address: return the query with which they are sent back."""
+        query = dict(parse_qsl(urlsplit(authorization_url).query))
+        assert authorization_url.startswith(f"{self.issuer}/authorize?")
+        assert (query["response_type"], query["code_challenge_method"]) == ("code", "S256")
+        code = secrets.token_urlsafe()
+        self.codes[code] = query
+        return {"code": code, "state": query["state"], "iss": self.issuer}
+
+    async def token(self, request: Request) -> JSONResponse:
+        form = dict(parse_qsl((await request.body()).decode()))
+        if form["grant_type"] == "refresh_token":
+            return self.refresh(form["refresh_token"])
+        query = self.codes.pop(form["code"], None)
+        digest = hashlib.sha256(form["code_verifier"].encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        if query is None or challenge != query["code_challenge"] or form["resource"] != query["resource"]:
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        return self.tokens(secrets.token_urlsafe())
+
+    def refresh(self, token: str) -> JSONResponse:
+        self.refreshed += 1
+        family = self.families.get(token)
+        if family is None or self.newest.get(family) != token:
+            # Somebody has redeemed it before: nobody of the family is believed any more.
+            self.newest.pop(family or "", None)
+            self.access = {access: of for access, of in self.access.items() if of != family}
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        return self.tokens(family)
+
+    def tokens(self, family: str) -> JSONResponse:
+        access, refresh = f"access-{secrets.token_urlsafe()}", f"refresh-{secrets.token_urlsafe()}"
+        self.access[access] = family
+        self.families[refresh] = family
+        self.newest[family] = refresh
+        return JSONResponse(
+            {
+                "access_token": access,
+                "token_type": "Bearer",
+                "expires_in": self.lifetime,
+                "refresh_token": refresh,
+            }
+        )
+
+    async def revoke(self, request: Request) -> Response:
+        self.revoked.append(dict(parse_qsl((await request.body()).decode()))["token"])
+        return Response()

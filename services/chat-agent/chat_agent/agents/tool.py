@@ -67,6 +67,8 @@ class RunContext:
     tool_guard: ToolGuard | None = None
     # What a person has changed in calls that they approved, by the id of the call.
     edited_arguments: dict[str, str] = field(default_factory=dict)
+    # Where the person has to sign in before a call, by the id of the call.
+    sign_ins: dict[str, dict[str, Any]] = field(default_factory=dict)
     # Its lines have the ids of the run, the tenant and the call.
     logger: logging.Logger = logger
 

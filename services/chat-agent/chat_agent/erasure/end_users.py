@@ -23,6 +23,7 @@ from chat_agent.erasure.worker import erase_finished
 from chat_agent.events import EndUserErased
 from chat_agent.execution.manager import RunManager
 from chat_agent.feedback_schemas import RunFeedback
+from chat_agent.mcp_servers import retention as mcp_sign_ins
 from chat_agent.memory import erasure as memories
 from chat_agent.memory import store as memory_store
 from chat_agent.memory.store import Owner
@@ -108,6 +109,7 @@ async def erase(manager: RunManager, end_user: Principal) -> None:
         erased = EndUserErased(tenant_id=end_user.tenant_id, user_id=end_user.user_id)
         publish(db, erased, tenant_id=end_user.tenant_id, subject=end_user.user_id)
         await memory_store.remove_all(db, Owner.of(end_user))
+        await mcp_sign_ins.forget(db, end_user.tenant_id, end_user.user_id)
     log_seconds = manager.settings.run_log_ttl_seconds
     while await erase_finished(manager.database, manager.redis, log_seconds, is_of(end_user)):
         pass

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field, Json, RootModel
 
 from chat_agent.clients.billing import ExceededQuota
-from chat_agent.schemas import Usage
+from chat_agent.schemas import SignIn, Usage
 
 COMPONENT = "#/components/schemas/{model}"
 
@@ -209,6 +209,7 @@ class ApprovalRequiredEvent(EventOfRun, FunctionCall):
 
     type: Literal["approval.required"]
     approval_id: UUID
+    sign_in: SignIn | None = Field(None, description="Where the person has to sign in first.")
 
 
 class RecalledMemory(BaseModel):

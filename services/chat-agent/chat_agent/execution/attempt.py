@@ -266,7 +266,7 @@ class Attempt:
             if result.run_loop_task is not None:
                 await asyncio.wait([result.run_loop_task])
         tool_names = self._options.tool_names
-        if interruption := interruption_of(self.run, result, tool_names):
+        if interruption := interruption_of(self.run, result, tool_names, self._context):
             return interruption
         if calls := client_calls(result, tool_names):
             outcome = self.outcome(RunStatus.COMPLETED, self._translator.last_text or None)

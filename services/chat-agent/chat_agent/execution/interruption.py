@@ -33,15 +33,18 @@ def client_calls(result: RunResultStreaming, tool_names: frozenset[str]) -> list
     ]
 
 
-def interruption_of(run: Run, result: RunResultStreaming, tool_names: frozenset[str]) -> Interruption | None:
+def interruption_of(
+    run: Run, result: RunResultStreaming, tool_names: frozenset[str], context: RunContext
+) -> Interruption | None:
     """Convert the approvals for which the SDK has stopped into what is stored while the run waits, if any."""
-    requests = [approval_of(run, item) for item in result.interruptions if item.name not in tool_names]
+    items = [item for item in result.interruptions if item.name not in tool_names]
+    requests = [approval_of(run, item, context.sign_ins.get(item.call_id or "")) for item in items]
     if not requests:
         return None
     return Interruption(requests, result.to_state().to_string(context_serializer=lambda _context: {}))
 
 
-def approval_of(run: Run, item: ToolApprovalItem) -> Approval:
+def approval_of(run: Run, item: ToolApprovalItem, sign_in: dict[str, Any] | None) -> Approval:
     """Build the row of one requested approval."""
     return Approval(
         id=uuid4(),
@@ -50,6 +53,7 @@ def approval_of(run: Run, item: ToolApprovalItem) -> Approval:
         agent=item.agent.name,
         name=item.name or "",
         arguments=item.arguments or "{}",
+        sign_in=sign_in,
     )
 
 

@@ -1,16 +1,19 @@
 """How a server is reached: with which client, which headers, and on whose behalf."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx2
 from servicekit.database import Database
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.mcp_servers.access_urls import check_encrypted
 from chat_agent.mcp_servers.client import McpClient
-from chat_agent.mcp_servers.definition import SecretAuth
-from chat_agent.mcp_servers.errors import InvalidMcpServer
+from chat_agent.mcp_servers.definition import OAuth, SecretAuth
+from chat_agent.mcp_servers.oauth_http import OAuthHttp
 from chat_agent.mcp_servers.registered import RegisteredServer
+from chat_agent.mcp_servers.sign_ins import SignIns
+from chat_agent.task_set import TaskSet
 from chat_agent.tenant_secrets import store as secrets
 from chat_agent.tenant_secrets.store import Keys
 
@@ -25,6 +28,8 @@ class AuthorizedClient:
 
     client: McpClient
     secrets: frozenset[str]
+    # Of the person for whom the request is made.
+    token: str | None = None
 
     def masked(self, text: str) -> str:
         """Return a text of the server without the secrets that were sent to it."""
@@ -43,22 +48,34 @@ class McpAccess:
     private_hosts: frozenset[str]
     # Of tenants' secrets.
     keys: Keys
+    refreshes: TaskSet = field(default_factory=TaskSet)
+
+    @property
+    def sign_ins(self) -> SignIns:
+        """The sign-ins of persons."""
+        return SignIns(self.database, OAuthHttp(self.http, self.private_hosts), self.keys, self.refreshes)
 
     def check_url(self, url: str) -> None:
         """Raise InvalidMcpServer for plain HTTP, unless it is a host that the operator allows."""
-        parts = httpx2.URL(url)
-        if parts.scheme != "https" and f"{parts.host}:{parts.port or 80}" not in self.private_hosts:
-            raise InvalidMcpServer("The address of an MCP server begins with https://.")
+        check_encrypted(url, self.private_hosts)
 
-    async def client_for(self, server: RegisteredServer, _user_id: str) -> AuthorizedClient:
-        """Return a client with the credentials for a server; raises SecretNotFound."""
+    async def client_for(
+        self, server: RegisteredServer, user_id: str, rejected: str | None = None
+    ) -> AuthorizedClient:
+        """Return a client with the credentials for a server; raises SecretNotFound, McpSignInRequired.
+
+        `rejected` is a token that the server has refused.
+        """
         config = server.config
-        values = await self._secret_headers(server)
+        values, token = await self.secret_headers(server), None
+        if isinstance(config.auth, OAuth):
+            token = await self.sign_ins.access_token(server, user_id, rejected)
+            values["Authorization"] = f"Bearer {token}"
         headers = {**config.plain_headers, **values}
         client = McpClient(self.http, config.url, headers, config.timeout_seconds)
-        return AuthorizedClient(client, secrets_in(values.values()))
+        return AuthorizedClient(client, secrets_in(values.values()), token)
 
-    async def _secret_headers(self, server: RegisteredServer) -> dict[str, str]:
+    async def secret_headers(self, server: RegisteredServer) -> dict[str, str]:
         """Return the headers whose values are secrets of the tenant; raises SecretNotFound."""
         names, auth = server.config.secret_headers, server.config.auth
         if not names and not isinstance(auth, SecretAuth):

@@ -11,6 +11,7 @@ from chat_agent.mcp_servers.calls import McpToolCaller
 from chat_agent.mcp_servers.definition import McpUse
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool
+from chat_agent.mcp_servers.sign_in_gate import SignInGate
 
 Servers = Mapping[str, RegisteredServer]
 # Of all servers of one agent; providers take 128 tools.
@@ -41,13 +42,14 @@ def function_tool(
     server: RegisteredServer, tool: ServerTool, access: McpAccess, asks: Sequence[Policy]
 ) -> FunctionTool:
     """Return a tool as the SDK takes it, limited and recorded."""
+    policy = approval_policy(asks)
     plain = FunctionTool(
         name=tool.callable_name(server.name),
         description=tool.description or tool.title,
         params_json_schema={"properties": {}, **tool.input_schema},
         on_invoke_tool=McpToolCaller(access, server, tool),
         strict_json_schema=False,
-        needs_approval=approval_policy(asks),
+        needs_approval=SignInGate(access, server, policy) if server.has_sign_in else policy,
     )
     limits = Limits(
         is_idempotent=tool.is_idempotent,

@@ -10,10 +10,10 @@ from sqlalchemy import select
 
 from chat_agent.agents.tool import RunContext
 from chat_agent.errors import ToolFailed
-from chat_agent.mcp_servers.access import McpAccess
+from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
 from chat_agent.mcp_servers.checks import checked
 from chat_agent.mcp_servers.client import STATELESS
-from chat_agent.mcp_servers.errors import McpCallFailed
+from chat_agent.mcp_servers.errors import McpAccessDenied, McpCallFailed
 from chat_agent.mcp_servers.messages import Json
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool
@@ -42,15 +42,30 @@ class McpToolCaller:
                 " an admin of the tenant confirms it."
             )
         values = arguments_of(arguments)
-        headers = mcp_param_headers(x_mcp_header_map(self.tool.input_schema), values)
         authorized = await self.access.client_for(server, user_id)
         try:
-            version = server.protocol or STATELESS
-            result = await authorized.client.call_tool(version, self.tool.name, values, headers)
-            text = output_of(result)
+            text = output_of(await self._result(authorized, server, user_id, values))
         except McpCallFailed as error:
             raise McpCallFailed(authorized.masked(error.detail)) from None
         return authorized.masked(text)
+
+    async def _result(
+        self, authorized: AuthorizedClient, server: RegisteredServer, user_id: str, values: Json
+    ) -> Json:
+        """Return the result of a call, made again with a new token where the server refuses the person's."""
+        try:
+            return await self._call(authorized, server, values)
+        except McpAccessDenied:
+            if authorized.token is None:
+                raise
+        renewed = await self.access.client_for(server, user_id, authorized.token)
+        return await self._call(renewed, server, values)
+
+    async def _call(self, authorized: AuthorizedClient, server: RegisteredServer, values: Json) -> Json:
+        """Return the result of a call."""
+        headers = mcp_param_headers(x_mcp_header_map(self.tool.input_schema), values)
+        version = server.protocol or STATELESS
+        return await authorized.client.call_tool(version, self.tool.name, values, headers)
 
     async def _current(self) -> RegisteredServer:
         """Return the server as it is registered now; raises McpToolChanged."""

@@ -33,6 +33,9 @@ async def check(access: McpAccess, server: RegisteredServer, user_id: str) -> Re
     """Store whether the tools of a server are still those that were confirmed; return it as it is now."""
     protocol, tools = await read_server(access, server, user_id)
     confirmed = list(server.tools.values())
+    if server.config.auth.type == "oauth":
+        # A person may be offered fewer tools than another.
+        tools = list({**server.tools, **{tool.name: tool for tool in tools}}.values())
     is_changed = digest_of_tools(tools) != digest_of_tools(confirmed)
     values = {
         "protocol": protocol,

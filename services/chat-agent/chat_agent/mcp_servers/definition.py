@@ -91,7 +91,24 @@ class SecretAuth(RequestModel):
     secret: SecretName
 
 
-Auth = Annotated[NoAuth | SecretAuth, Field(discriminator="type")]
+Scope = Annotated[str, StringConstraints(pattern="^[!#-\\[\\]-~]{1,200}$")]
+
+
+class OAuth(RequestModel):
+    """Each person signs in, and the server gets a token of that person."""
+
+    type: Literal["oauth"]
+    redirect_uri: Url = Field(description="A page of the frontend, which completes the sign-in.")
+    client_id: Annotated[str, StringConstraints(pattern="^[!-~]{1,500}$")] | None = Field(
+        None, description="Without it, a client is registered with the authorization server."
+    )
+    client_secret: SecretReference | None = None
+    scopes: list[Scope] = Field(
+        default_factory=list, max_length=50, description="Without them, all that the server names."
+    )
+
+
+Auth = Annotated[NoAuth | SecretAuth | OAuth, Field(discriminator="type")]
 
 
 class ToolPolicy(RequestModel):

@@ -41,5 +41,19 @@ class McpAccessDenied(Unprocessable, ToolFailed):
     """The server refuses the credentials."""
 
 
+class McpSignInRequired(Conflict, ToolFailed):
+    """The person has to sign in for the server first, or again."""
+
+
+class McpSignInFailed(Unprocessable, ToolFailed):
+    """Nobody can sign in for the server, or the authorization server refuses."""
+
+
+class McpSignInExpired(Conflict):
+    """The sign-in was begun by somebody else, too long ago, or was completed before."""
+
+    default_detail = "This sign-in is not open any more. Begin again."
+
+
 class McpCallFailed(Unprocessable, ToolFailed):
     """The server answers with an error."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.mcp_servers.definition import ServerConfig
+from chat_agent.mcp_servers.definition import OAuth, ServerConfig
 from chat_agent.mcp_servers.server_tools import ServerTool
 from chat_agent.mcp_servers.tables import McpServer
 
@@ -50,6 +50,11 @@ class RegisteredServer:
         if self.protocol is None:
             return "unconfirmed"
         return "confirmed" if self.changed_tools is None else "changed"
+
+    @property
+    def has_sign_in(self) -> bool:
+        """Whether each person signs in for it."""
+        return isinstance(self.config.auth, OAuth)
 
     @property
     def offered(self) -> Tools:

@@ -10,7 +10,7 @@ from chat_agent import audit
 from chat_agent.mcp_servers import store
 from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.mcp_servers.checks import read_server, stored
-from chat_agent.mcp_servers.definition import RESERVED_HEADERS, RESERVED_PREFIXES, ServerConfig
+from chat_agent.mcp_servers.definition import RESERVED_HEADERS, RESERVED_PREFIXES, OAuth, ServerConfig
 from chat_agent.mcp_servers.errors import InvalidMcpServer, McpToolsOutdated
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool, digest_of_tools
@@ -24,12 +24,14 @@ async def register(access: McpAccess, caller: Principal, name: str, config: Serv
     Raises InvalidMcpServer, TooManyMcpServers, and what the server's answers raise.
     """
     new = candidate(caller, name, config)
-    await check_config(access, new, caller)
+    await check_config(access, new)
     async with access.database.begin() as session:
         row = await store.find_or_none(session, caller, name)
-    if row is not None and row.config["url"] == config.url:
-        protocol, tools = None, None
-    else:
+    protocol: str | None = None
+    tools: list[ServerTool] | None = None
+    is_moved = row is None or row.config["url"] != config.url
+    # What a server lists for persons who sign in is read when one of them confirms it.
+    if is_moved and config.auth.type != "oauth":
         protocol, tools = await read_server(access, new, caller.user_id)
     async with access.database.begin() as session:
         await store.lock_tenant(session, caller)
@@ -38,6 +40,8 @@ async def register(access: McpAccess, caller: Principal, name: str, config: Serv
         row.updated_at = datetime.now(UTC)
         if tools is not None:
             confirm_tools(row, protocol, tools)
+        elif is_moved:
+            row.protocol, row.tools, row.changed_tools, row.confirmed_at = None, [], None, None
         audit.record_action(session, caller, "chat_mcp_server_saved", mcp_server=name)
     return row
 
@@ -89,12 +93,15 @@ def confirm_tools(row: McpServer, protocol: str | None, tools: list[ServerTool])
     row.checked_at = row.confirmed_at = datetime.now(UTC)
 
 
-async def check_config(access: McpAccess, server: RegisteredServer, caller: Principal) -> None:
+async def check_config(access: McpAccess, server: RegisteredServer) -> None:
     """Raise InvalidMcpServer for an address, headers or secrets with which a server cannot be called."""
+    auth = server.config.auth
     access.check_url(server.config.url)
+    if isinstance(auth, OAuth):
+        access.check_url(auth.redirect_uri)
     check_headers(server.config)
     try:
-        await access.client_for(server, caller.user_id)
+        await access.secret_headers(server)
     except SecretNotFound as error:
         raise InvalidMcpServer(error.detail) from None
 

@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from servicekit.schemas import RequestModel
 
 from chat_agent.mcp_servers.definition import ServerConfig
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool, ToolChange, changes_between, digest_of_tools
 from chat_agent.mcp_servers.tables import McpServer
+from chat_agent.schemas import storable
 
 State = Literal["unconfirmed", "confirmed", "changed"]
 
@@ -20,6 +21,30 @@ class Confirmation(RequestModel):
     digest: Annotated[str, Field(max_length=80)] | None = Field(
         None, description="`tools_digest` of the list that was looked at; another list is refused."
     )
+
+
+class SignInStatus(BaseModel):
+    """Whether the person has signed in for a server."""
+
+    server: str
+    state: Literal["connected", "needs_login", "revoked"]
+
+
+class SignInStart(BaseModel):
+    """Where the person signs in."""
+
+    authorization_url: str = Field(description="To open in the browser of the person.")
+    expires_at: datetime
+
+
+class SignInResponse(RequestModel):
+    """With which query the authorization server has sent the person back to the `redirect_uri`."""
+
+    state: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
+    code: Annotated[str, Field(min_length=1, max_length=8000), AfterValidator(storable)] | None = Field(
+        None, description="Missing where it was not granted."
+    )
+    iss: Annotated[str, Field(max_length=2000), AfterValidator(storable)] | None = None
 
 
 class RegisteredTool(ServerTool):

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, func
+from sqlalchemy import CheckConstraint, ForeignKey, Index, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chat_agent.models import Base
@@ -28,5 +28,27 @@ class McpServer(Base):
     checked_at: Mapped[datetime | None]
     confirmed_at: Mapped[datetime | None]
     created_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class McpSignIn(Base):
+    """Whether a person has signed in for a server; tokens are among the secrets of the tenant."""
+
+    __tablename__ = "mcp_sign_ins"
+    __table_args__ = (
+        CheckConstraint("state in ('connected', 'needs_login', 'revoked')", name="state"),
+        Index("uq_mcp_sign_ins_person", "server_id", "user_id", unique=True),
+        Index("ix_mcp_sign_ins_user_id", "user_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID]
+    server_id: Mapped[UUID] = mapped_column(ForeignKey("mcp_servers.id", ondelete="CASCADE"))
+    user_id: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="needs_login")
+    # Of a sign-in that was begun: the digest of its `state`, and until when it may be completed.
+    state_hash: Mapped[str | None]
+    attempt_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

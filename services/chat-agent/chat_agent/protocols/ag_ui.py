@@ -108,7 +108,11 @@ class AgUiEvents(ProtocolEncoder):
             "message": f"Call {payload['name']}?",
         }
         self._interrupts.append({"id": payload["approval_id"], **about, "responseSchema": APPROVAL_SCHEMA})
-        value = {name: payload[name] for name in ("run_id", "approval_id", "name", "arguments")}
+        value = {
+            name: payload[name]
+            for name in ("run_id", "approval_id", "name", "arguments", "sign_in")
+            if name in payload
+        }
         yield event("CUSTOM", name="approval.required", value=value)
 
     def run_resumed(self, payload: Payload) -> Iterator[bytes]:

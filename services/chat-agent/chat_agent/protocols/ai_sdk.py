@@ -102,7 +102,11 @@ class UiMessageStream(ProtocolEncoder):
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
         """Send a request for approval."""
         yield part("tool-approval-request", approvalId=payload["approval_id"], toolCallId=payload["call_id"])
-        request = {name: payload[name] for name in ("run_id", "approval_id", "name", "arguments")}
+        request = {
+            name: payload[name]
+            for name in ("run_id", "approval_id", "name", "arguments", "sign_in")
+            if name in payload
+        }
         yield part("data-approval-required", id=payload["approval_id"], data=request)
 
     def run_resumed(self, payload: Payload) -> Iterator[bytes]:

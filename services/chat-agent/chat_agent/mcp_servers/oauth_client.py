@@ -1,0 +1,179 @@
+"""Registers with an authorization server (RFC 7591), and redeems codes and refresh tokens there."""
+
+import base64
+import hashlib
+import secrets
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from pydantic import BaseModel, Field, ValidationError
+
+from chat_agent.mcp_servers.definition import OAuth
+from chat_agent.mcp_servers.errors import McpSignInFailed
+from chat_agent.mcp_servers.oauth_http import GrantRefused, OAuthHttp, object_in
+from chat_agent.mcp_servers.oauth_metadata import AuthorizationServer
+
+# A token is not used when it is about to expire.
+MARGIN = timedelta(seconds=30)
+
+
+class OAuthClient(BaseModel):
+    """A client of an authorization server."""
+
+    issuer: str
+    client_id: str
+    client_secret: str | None = None
+    redirect_uri: str
+
+
+class Attempt(BaseModel):
+    """A sign-in that was begun: what its completion is checked against."""
+
+    server: AuthorizationServer
+    client: OAuthClient
+    verifier: str
+    resource: str
+
+
+class Grant(BaseModel):
+    """What a person has granted: tokens, and where they are refreshed."""
+
+    server: AuthorizationServer
+    client: OAuthClient
+    resource: str
+    access_token: str
+    refresh_token: str | None = None
+    expires_at: datetime | None = None
+
+    def is_usable(self, rejected: str | None) -> bool:
+        """Return whether the access token is not known to be refused or about to expire."""
+        is_fresh = self.expires_at is None or datetime.now(UTC) + MARGIN < self.expires_at
+        return is_fresh and self.access_token != rejected
+
+
+class TokenResponse(BaseModel):
+    """The answer of a token endpoint."""
+
+    access_token: str = Field(min_length=1, max_length=16_000, pattern="^[!-~]+$")
+    token_type: str
+    expires_in: float | None = Field(None, ge=0, le=10**9)
+    refresh_token: str | None = Field(None, max_length=16_000)
+
+
+class Registration(BaseModel):
+    """The answer of a registration endpoint."""
+
+    client_id: str = Field(min_length=1, max_length=2000)
+    client_secret: str | None = Field(None, max_length=2000)
+
+
+async def register(http: OAuthHttp, server: AuthorizationServer, config: OAuth) -> OAuthClient:
+    """Return a new client of an authorization server; raises McpSignInFailed."""
+    if server.registration_endpoint is None:
+        raise McpSignInFailed("The authorization server registers no clients: set `auth.client_id`.")
+    about = {
+        "client_name": "Acme",
+        "redirect_uris": [config.redirect_uri],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+    }
+    response = await http.send("POST", server.registration_endpoint, json=about)
+    try:
+        registered = Registration.model_validate(object_in(response) if response.is_success else None)
+    except ValidationError:
+        raise McpSignInFailed("The authorization server does not register a client.") from None
+    return OAuthClient(issuer=server.issuer, redirect_uri=config.redirect_uri, **registered.model_dump())
+
+
+def authorization_url(attempt: Attempt, state: str, scopes: list[str]) -> str:
+    """Return where the person signs in."""
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(attempt.verifier.encode()).digest())
+    query = {
+        "response_type": "code",
+        "client_id": attempt.client.client_id,
+        "redirect_uri": attempt.client.redirect_uri,
+        "state": state,
+        "code_challenge": challenge.rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+        "resource": attempt.resource,
+        **({"scope": " ".join(scopes)} if scopes else {}),
+    }
+    parts = urlsplit(attempt.server.authorization_endpoint)
+    joined = "&".join(filter(None, (parts.query, urlencode(query))))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, joined, ""))
+
+
+def new_secret() -> str:
+    """Return a random text for a state or a verifier."""
+    return secrets.token_urlsafe(32)
+
+
+async def redeem_code(http: OAuthHttp, attempt: Attempt, code: str) -> Grant:
+    """Redeem a code; raises McpSignInFailed, McpServerUnavailable."""
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": attempt.client.redirect_uri,
+        "code_verifier": attempt.verifier,
+    }
+    try:
+        tokens = await request_tokens(http, attempt.server, attempt.client, attempt.resource, form)
+    except GrantRefused:
+        raise McpSignInFailed("The authorization server does not take the code.") from None
+    return Grant(
+        server=attempt.server, client=attempt.client, resource=attempt.resource, **members_of(tokens)
+    )
+
+
+async def refresh(http: OAuthHttp, grant: Grant) -> Grant:
+    """Redeem a refresh token; raises GrantRefused, McpSignInFailed, McpServerUnavailable."""
+    if grant.refresh_token is None:
+        raise GrantRefused
+    form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
+    tokens = await request_tokens(http, grant.server, grant.client, grant.resource, form)
+    # A server that does not rotate refresh tokens sends none.
+    changes = {"refresh_token": grant.refresh_token, **members_of(tokens)}
+    return grant.model_copy(update=changes)
+
+
+async def revoke(http: OAuthHttp, grant: Grant) -> None:
+    """Revoke the tokens of a grant (RFC 7009), where that is possible."""
+    if grant.server.revocation_endpoint is not None:
+        form = {"token": grant.refresh_token or grant.access_token}
+        await http.post_form(
+            grant.server.revocation_endpoint, {**form, **id_of(grant.client)}, auth_of(grant.client)
+        )
+
+
+async def request_tokens(
+    http: OAuthHttp, server: AuthorizationServer, client: OAuthClient, resource: str, form: dict[str, str]
+) -> TokenResponse:
+    """Return what a token endpoint answers; raises GrantRefused, McpSignInFailed, McpServerUnavailable."""
+    body = {**form, "resource": resource, **id_of(client)}
+    answer = await http.post_form(server.token_endpoint, body, auth_of(client))
+    try:
+        tokens = TokenResponse.model_validate(answer)
+    except ValidationError:
+        raise McpSignInFailed("The authorization server's tokens cannot be read.") from None
+    if tokens.token_type.lower() != "bearer":
+        raise McpSignInFailed("The authorization server's tokens are no bearer tokens.")
+    return tokens
+
+
+def id_of(client: OAuthClient) -> dict[str, str]:
+    """Return what names a client that has no secret."""
+    return {} if client.client_secret else {"client_id": client.client_id}
+
+
+def auth_of(client: OAuthClient) -> tuple[str, str] | None:
+    """Return what authenticates a client that has a secret."""
+    return (client.client_id, client.client_secret) if client.client_secret else None
+
+
+def members_of(tokens: TokenResponse) -> dict[str, object]:
+    """Return the members of a grant that come with new tokens."""
+    lifetime = tokens.expires_in
+    expires_at = None if lifetime is None else datetime.now(UTC) + timedelta(seconds=lifetime)
+    rotated = {"refresh_token": tokens.refresh_token} if tokens.refresh_token else {}
+    return {"access_token": tokens.access_token, "expires_at": expires_at, **rotated}

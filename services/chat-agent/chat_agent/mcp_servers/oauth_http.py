@@ -1,0 +1,74 @@
+"""Requests of authorization servers: limited in time, to public hosts, without redirects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import orjson
+
+from chat_agent.mcp_servers.access_urls import check_encrypted
+from chat_agent.mcp_servers.errors import InvalidMcpServer, McpServerUnavailable, McpSignInFailed
+
+SECONDS = 5.0
+MAX_BYTES = 256 * 1024
+
+
+class GrantRefused(Exception):
+    """The authorization server does not take a code or a refresh token (`invalid_grant`)."""
+
+
+@dataclass(frozen=True)
+class OAuthHttp:
+    """Makes requests of authorization servers."""
+
+    http: httpx2.AsyncClient
+    private_hosts: frozenset[str]
+
+    def check_url(self, url: str) -> None:
+        """Raise McpSignInFailed for an address to which nothing secret may be sent."""
+        try:
+            check_encrypted(url, self.private_hosts)
+        except (InvalidMcpServer, httpx2.InvalidURL):
+            raise McpSignInFailed("An address of the authorization server is not https.") from None
+
+    async def send(self, method: str, url: str, **options: Any) -> httpx2.Response:
+        """Send a request; raises McpServerUnavailable, McpSignInFailed."""
+        self.check_url(url)
+        try:
+            return await self.http.request(method, url, timeout=SECONDS, **options)
+        except httpx2.TransportError as error:
+            raise McpServerUnavailable("The authorization server does not answer.") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise McpSignInFailed("The authorization server may not be called, or cannot be read.") from error
+
+    async def get(self, url: str) -> dict[str, Any] | None:
+        """Return the JSON object at an address, if there is one."""
+        response = await self.send("GET", url, headers={"Accept": "application/json"})
+        return object_in(response) if response.is_success else None
+
+    async def post_form(
+        self, url: str, form: Mapping[str, str], auth: tuple[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Return the answer to a form; raises GrantRefused, McpServerUnavailable, McpSignInFailed."""
+        headers = {"Accept": "application/json"}
+        response = await self.send("POST", url, data=dict(form), headers=headers, auth=auth)
+        if response.is_server_error:
+            raise McpServerUnavailable("The authorization server does not answer.")
+        answer = object_in(response) or {}
+        if not response.is_success:
+            if answer.get("error") == "invalid_grant":
+                raise GrantRefused
+            raise McpSignInFailed("The authorization server refuses the request.")
+        return answer
+
+
+def object_in(response: httpx2.Response) -> dict[str, Any] | None:
+    """Return the JSON object of a response, if it is one."""
+    if len(response.content) > MAX_BYTES:
+        return None
+    try:
+        value = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None

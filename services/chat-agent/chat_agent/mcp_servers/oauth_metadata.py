@@ -1,0 +1,110 @@
+"""Where people sign in: metadata of a server (RFC 9728) and of its authorization server (RFC 8414)."""
+
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+from pydantic import BaseModel, Field, ValidationError
+
+from chat_agent.mcp_servers.errors import McpSignInFailed
+from chat_agent.mcp_servers.oauth_http import OAuthHttp
+
+RESOURCE_METADATA = re.compile(r'resource_metadata="([!-~]{1,1000}?)"')
+ACCEPT = "application/json, text/event-stream"
+PROBE = {"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {}}
+
+
+class ResourceMetadata(BaseModel):
+    """What a server says of itself."""
+
+    resource: str
+    authorization_servers: list[str] = Field(min_length=1)
+    scopes_supported: list[str] = Field(default_factory=list)
+
+
+class AuthorizationServer(BaseModel):
+    """What an authorization server says of itself."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    registration_endpoint: str | None = None
+    revocation_endpoint: str | None = None
+    code_challenge_methods_supported: list[str] = Field(default_factory=list)
+    authorization_response_iss_parameter_supported: bool = False
+    token_endpoint_auth_methods_supported: list[str] = Field(default_factory=list)
+
+
+async def discover(http: OAuthHttp, url: str) -> tuple[AuthorizationServer, list[str]]:
+    """Return the authorization server of an MCP server, and the scopes to ask for; raises McpSignInFailed."""
+    resource = await resource_metadata(http, url)
+    issuer = resource.authorization_servers[0]
+    for address in addresses_of_issuer(issuer):
+        if (found := await http.get(address)) is not None:
+            return check_server(http, issuer, found), resource.scopes_supported
+    raise McpSignInFailed("The authorization server of the MCP server has no metadata.")
+
+
+async def resource_metadata(http: OAuthHttp, url: str) -> ResourceMetadata:
+    """Return what a server says of itself, at the address that it names or at the usual ones."""
+    for address in await addresses_of_resource(http, url):
+        if (found := await http.get(address)) is not None:
+            try:
+                metadata = ResourceMetadata.model_validate(found)
+            except ValidationError:
+                raise McpSignInFailed("The metadata of the MCP server cannot be read.") from None
+            if not is_part_of(url, metadata.resource):
+                raise McpSignInFailed("The metadata of the MCP server is that of another resource.")
+            return metadata
+    raise McpSignInFailed("The MCP server does not say where people sign in.")
+
+
+async def addresses_of_resource(http: OAuthHttp, url: str) -> list[str]:
+    """Return where the metadata of a server may be."""
+    parts = urlsplit(url)
+    known = f"{parts.scheme}://{parts.netloc}/.well-known/oauth-protected-resource"
+    response = await http.send("POST", url, json=PROBE, headers={"Accept": ACCEPT})
+    challenge = response.headers.get("www-authenticate", "")
+    is_challenge = response.status_code == HTTPStatus.UNAUTHORIZED
+    named = RESOURCE_METADATA.findall(challenge)[:1] if is_challenge else []
+    return [*named, f"{known}{parts.path.rstrip('/')}", known]
+
+
+def addresses_of_issuer(issuer: str) -> Iterator[str]:
+    """Yield where the metadata of an authorization server may be."""
+    parts = urlsplit(issuer)
+    base, path = f"{parts.scheme}://{parts.netloc}/.well-known", parts.path.rstrip("/")
+    yield f"{base}/oauth-authorization-server{path}"
+    yield f"{base}/openid-configuration{path}"
+    if path:
+        yield f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+
+
+def check_server(http: OAuthHttp, issuer: str, found: dict[str, Any]) -> AuthorizationServer:
+    """Return the metadata of an issuer; raises McpSignInFailed where it is another's, or knows no S256."""
+    try:
+        server = AuthorizationServer.model_validate(found)
+    except ValidationError:
+        raise McpSignInFailed("The metadata of the authorization server cannot be read.") from None
+    if server.issuer.rstrip("/") != issuer.rstrip("/"):
+        raise McpSignInFailed("The metadata of the authorization server is that of another issuer.")
+    if "S256" not in server.code_challenge_methods_supported:
+        raise McpSignInFailed("The authorization server does not say that it checks PKCE by S256.")
+    optional = (server.registration_endpoint, server.revocation_endpoint)
+    for url in (server.authorization_endpoint, server.token_endpoint, *filter(None, optional)):
+        http.check_url(url)
+    return server
+
+
+def is_part_of(url: str, resource: str) -> bool:
+    """Return whether an address is that of a resource, or below it."""
+    try:
+        own, named = httpx2.URL(url), httpx2.URL(resource)
+    except httpx2.InvalidURL:
+        return False
+    same_origin = (own.scheme, own.host, own.port) == (named.scheme, named.host, named.port)
+    path = named.path.rstrip("/")
+    return same_origin and (own.path.rstrip("/") == path or own.path.startswith(f"{path}/"))

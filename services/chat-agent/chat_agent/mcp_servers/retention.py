@@ -1,0 +1,34 @@
+"""Deletes MCP servers of purged tenants, and sign-ins of deleted people with their tokens."""
+
+from servicekit import erasure
+from servicekit.erasure import deleted_users
+from servicekit.retention import RetentionRule
+from sqlalchemy import Text, cast, delete, exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chat_agent.mcp_servers.sign_ins import ATTEMPT, CLIENT, GRANT
+from chat_agent.mcp_servers.tables import McpServer, McpSignIn
+from chat_agent.models import Base
+from chat_agent.tenant_secrets.tables import StoredSecret
+
+
+def mcp_rules() -> list[RetentionRule]:
+    """Return what is deleted when its time is over; secrets go when what they belong to is gone."""
+    tables = Base.metadata.tables
+    person = exists().where(cast(McpSignIn.id, Text) == StoredSecret.name)
+    server = exists().where(cast(McpServer.id, Text) == StoredSecret.name)
+    orphans = (StoredSecret.kind.in_([GRANT, ATTEMPT]) & ~person) | ((StoredSecret.kind == CLIENT) & ~server)
+    return [
+        (tables["mcp_servers"], McpServer.tenant_id.in_(erasure.purgeable_tenants())),
+        (tables["mcp_sign_ins"], McpSignIn.user_id.in_(select(deleted_users.c.user_id))),
+        (tables["tenant_secrets"], orphans),
+    ]
+
+
+async def forget(session: AsyncSession, tenant_id: object, user_id: str) -> None:
+    """Delete the sign-ins of a person or an end user in a tenant, with their tokens."""
+    own = (McpSignIn.tenant_id == tenant_id) & (McpSignIn.user_id == user_id)
+    ids = select(cast(McpSignIn.id, Text)).where(own)
+    tokens = StoredSecret.kind.in_([GRANT, ATTEMPT]) & StoredSecret.name.in_(ids)
+    await session.execute(delete(StoredSecret).where(StoredSecret.tenant_id == tenant_id, tokens))
+    await session.execute(delete(McpSignIn).where(own))

@@ -1,0 +1,302 @@
+"""People sign in for an MCP server: by OAuth with PKCE, in the middle of a run, and once for all replicas."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from chat_agent.settings import Settings
+from testkit.databases import query
+from testkit.live_server import serving
+
+from .client_helpers import error_of, in_parallel, payloads_of, read_events, read_run, start_run
+from .mcp_server import AuthorizationServer, StatelessServer
+from .test_mcp_servers import SERVERS, agent_with, confirm, put, read_server
+
+Person = Callable[..., httpx.Client]
+Json = dict[str, Any]
+CALL = "amount=5 [sandbox: call=shop__pay]"
+SIGN_IN = f"{SERVERS}/shop/sign-in"
+
+
+@pytest.fixture(scope="module")
+def accounts() -> Iterator[AuthorizationServer]:
+    server = AuthorizationServer()
+    with serving(server.app) as url:
+        server.issuer = url
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shop(accounts: AuthorizationServer) -> StatelessServer:
+    server = StatelessServer()
+    server.accounts = accounts
+    return server
+
+
+@pytest.fixture(scope="module")
+def shop_url(shop: StatelessServer) -> Iterator[str]:
+    with serving(shop.app) as url:
+        yield f"{url}/mcp"
+
+
+@pytest.fixture(scope="module")
+def settings(settings: Settings, shop_url: str, accounts: AuthorizationServer) -> Settings:
+    hosts = frozenset(urlsplit(url).netloc for url in (shop_url, accounts.issuer))
+    return settings.model_copy(update={"tool_private_hosts": hosts | {"app.example:80"}})
+
+
+@pytest.fixture(autouse=True)
+def _good_again(shop: StatelessServer, accounts: AuthorizationServer) -> Iterator[None]:
+    yield
+    shop.reset()
+    accounts.reset()
+
+
+@pytest.fixture
+def tenant() -> UUID:
+    return uuid4()
+
+
+@pytest.fixture
+def admin(person: Person, tenant: UUID, shop_url: str, accounts: AuthorizationServer) -> httpx.Client:
+    """Give an admin who has registered the server, signed in, and published an agent."""
+    client = person(tenant, f"user:{uuid4()}", role="admin")
+    auth = {"type": "oauth", "redirect_uri": "https://app.example/mcp"}
+    detail = put(client, shop_url, auth=auth).json()
+    assert (detail["state"], detail["tools"]) == ("unconfirmed", [])
+    assert error_of(confirm(client)) == (409, "mcp_sign_in_required")
+    sign_in(client, accounts)
+    assert confirm(client).json()["state"] == "confirmed"
+    agent_with(client)
+    return client
+
+
+@pytest.fixture
+def member(person: Person, tenant: UUID, admin: httpx.Client) -> httpx.Client:
+    return person(tenant, f"user:{uuid4()}")
+
+
+def begin(client: httpx.Client) -> str:
+    response = client.post(SIGN_IN)
+    assert response.status_code == 200, response.text
+    url: str = response.json()["authorization_url"]
+    return url
+
+
+def complete(client: httpx.Client, answer: Json) -> httpx.Response:
+    return client.post(f"{SIGN_IN}/complete", json=answer)
+
+
+def sign_in(client: httpx.Client, accounts: AuthorizationServer) -> None:
+    response = complete(client, accounts.grant(begin(client)))
+    assert (response.status_code, response.json()["state"]) == (200, "connected")
+
+
+def state_of(client: httpx.Client) -> str:
+    state: str = client.get(SIGN_IN).json()["state"]
+    return state
+
+
+def waiting_run(client: httpx.Client, at: str = "") -> tuple[Json, int, Json]:
+    """Begin a run that waits for a sign-in: return it, its last event, and the request."""
+    run = start_run(client, CALL, at, agent_type="support")
+    received = read_events(client, run, at=at)
+    assert received[-1].type == "run.waiting", received[-1]
+    (required,) = payloads_of(received, "approval.required")
+    return run, received[-1].id, required
+
+
+def output_after(client: httpx.Client, run: Json, after: int = 0, at: str = "") -> Json:
+    received = read_events(client, run, after, at)
+    assert received[-1].type == "run.completed", received[-1]
+    (output,) = payloads_of(received, "tool.output")
+    return output
+
+
+def test_a_run_waits_for_the_sign_in_and_goes_on(
+    member: httpx.Client, shop: StatelessServer, accounts: AuthorizationServer
+) -> None:
+    run, last, required = waiting_run(member)
+    assert required["sign_in"] == {"server": "shop", "url": SIGN_IN, "needs_approval": False}
+    (approval,) = read_run(member, run)["approvals"]
+    assert (approval["status"], approval["sign_in"]["url"]) == ("pending", SIGN_IN)
+    assert state_of(member) == "needs_login"
+    assert shop.sent("tools/call") == []
+    sign_in(member, accounts)
+    output = output_after(member, run, last)
+    assert output["output"] == 'pay: {"amount": 5}'
+    ((_, headers),) = shop.sent("tools/call")
+    assert headers["authorization"].removeprefix("Bearer ") in accounts.access
+    assert state_of(member) == "connected"
+    # From now on nobody waits.
+    assert output_after(member, start_run(member, CALL, agent_type="support"))["output"]
+
+
+def test_who_does_not_sign_in_rejects_the_call(member: httpx.Client, shop: StatelessServer) -> None:
+    run, last, required = waiting_run(member)
+    path = f"/api/v1/runs/{run['id']}/approvals/{required['approval_id']}"
+    member.post(path, json={"approve": False}).raise_for_status()
+    assert "did not allow" in output_after(member, run, last)["output"]
+    assert shop.sent("tools/call") == []
+
+
+def test_a_call_that_needs_both_waits_for_both(
+    admin: httpx.Client, member: httpx.Client, shop_url: str, accounts: AuthorizationServer
+) -> None:
+    config = read_server(admin)["config"]
+    admin.put(f"{SERVERS}/shop", json={**config, "approval": "always"}).raise_for_status()
+    run, last, required = waiting_run(member)
+    assert required["sign_in"]["needs_approval"] is True
+    sign_in(member, accounts)
+    assert read_run(member, run)["status"] == "waiting"
+    path = f"/api/v1/runs/{run['id']}/approvals/{required['approval_id']}"
+    member.post(path, json={"approve": True}).raise_for_status()
+    assert output_after(member, run, last)["output"] == 'pay: {"amount": 5}'
+
+
+def test_the_address_of_a_sign_in_is_bound(
+    member: httpx.Client, accounts: AuthorizationServer, shop_url: str
+) -> None:
+    asked = {name: value for name, (value,) in parse_qs(urlsplit(begin(member)).query).items()}
+    assert (asked["resource"], asked["redirect_uri"]) == (shop_url, "https://app.example/mcp")
+    assert len(asked["code_challenge"]) == 43
+    # A client is registered once for all people.
+    assert len(accounts.registered) == 1
+    assert accounts.registered[0]["redirect_uris"] == ["https://app.example/mcp"]
+
+
+def test_a_sign_in_is_completed_once_by_whom_has_begun_it(
+    person: Person, tenant: UUID, member: httpx.Client, accounts: AuthorizationServer
+) -> None:
+    answer = accounts.grant(begin(member))
+    other = person(tenant)
+    begin(other)
+    assert error_of(complete(other, answer)) == (409, "mcp_sign_in_expired")
+    assert error_of(complete(member, {**answer, "state": "x" * 43})) == (409, "mcp_sign_in_expired")
+    assert complete(member, answer).status_code == 200
+    assert error_of(complete(member, answer)) == (409, "mcp_sign_in_expired")
+    assert (state_of(member), state_of(other)) == ("connected", "needs_login")
+
+
+@pytest.mark.parametrize("iss", [None, "https://evil.example"])
+def test_a_response_of_another_issuer_is_refused(
+    member: httpx.Client, accounts: AuthorizationServer, iss: str | None
+) -> None:
+    answer = accounts.grant(begin(member))
+    assert error_of(complete(member, {**answer, "iss": iss})) == (422, "mcp_sign_in_failed")
+    assert state_of(member) == "needs_login"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"issuer": "https://evil.example"},
+        {"code_challenge_methods_supported": ["plain"]},
+        {"token_endpoint": "http://10.0.0.1/token"},
+        {"authorization_endpoint": "javascript:alert(1)"},
+        {"registration_endpoint": None},
+        {"token_endpoint": None},
+    ],
+)
+def test_an_authorization_server_that_cannot_be_trusted_is_not_used(
+    person: Person, tenant: UUID, shop_url: str, accounts: AuthorizationServer, changes: Json
+) -> None:
+    client = person(tenant, role="admin")
+    accounts.changes = changes
+    put(
+        client, shop_url, auth={"type": "oauth", "redirect_uri": "https://app.example/mcp"}
+    ).raise_for_status()
+    assert error_of(client.post(SIGN_IN)) == (422, "mcp_sign_in_failed")
+
+
+def test_two_replicas_redeem_one_grant(
+    member: httpx.Client, accounts: AuthorizationServer, shop: StatelessServer, other_url: str
+) -> None:
+    accounts.lifetime = 0
+    sign_in(member, accounts)
+    accounts.lifetime = 3600
+    accounts.refreshed = 0
+    places = ["", other_url] * 2
+    runs = [start_run(member, CALL, at, agent_type="support") for at in places]
+    outputs = in_parallel(
+        [
+            lambda run=run, at=at: output_after(member, run, 0, at)
+            for run, at in zip(runs, places, strict=True)
+        ]
+    )
+    assert {output["output"] for output in outputs} == {'pay: {"amount": 5}'}
+    assert accounts.refreshed == 1
+    assert state_of(member) == "connected"
+
+
+def test_a_token_that_the_server_refuses_is_refreshed_once(
+    member: httpx.Client, accounts: AuthorizationServer, shop: StatelessServer
+) -> None:
+    sign_in(member, accounts)
+    accounts.access.clear()
+    assert (
+        output_after(member, start_run(member, CALL, agent_type="support"))["output"] == 'pay: {"amount": 5}'
+    )
+    assert accounts.refreshed == 1
+
+
+def test_a_grant_that_is_gone_needs_a_sign_in_again(
+    member: httpx.Client, accounts: AuthorizationServer
+) -> None:
+    accounts.lifetime = 0
+    sign_in(member, accounts)
+    accounts.newest.clear()
+    accounts.lifetime = 3600
+    run, last, _ = waiting_run(member)
+    assert state_of(member) == "needs_login"
+    sign_in(member, accounts)
+    assert output_after(member, run, last)["output"] == 'pay: {"amount": 5}'
+
+
+def test_a_revoked_sign_in_is_gone_here_and_there(
+    member: httpx.Client, accounts: AuthorizationServer
+) -> None:
+    sign_in(member, accounts)
+    assert member.delete(SIGN_IN).status_code == 204
+    assert state_of(member) == "revoked"
+    assert len(accounts.revoked) == 1
+    waiting_run(member)
+
+
+def test_tokens_are_encrypted_and_never_returned(
+    member: httpx.Client, accounts: AuthorizationServer, shop: StatelessServer, settings: Settings
+) -> None:
+    sign_in(member, accounts)
+    shop.mode = "headers"
+    run = start_run(member, CALL, agent_type="support")
+    output = output_after(member, run)
+    database = settings.database_url.get_secret_value()
+    rows = [
+        str(dict(row))
+        for table in ("mcp_sign_ins", "tenant_secrets", "runs", "tool_calls", "approvals", "outbox")
+        for row in query(database, f"select * from {table}")  # noqa: S608  # names of this test
+    ]
+    for token in (*accounts.access, *accounts.families):
+        assert token not in output["output"]
+        assert not any(token in row for row in rows)
+
+
+def test_a_token_does_not_follow_a_server_to_another_address(
+    admin: httpx.Client, member: httpx.Client, accounts: AuthorizationServer, shop_url: str
+) -> None:
+    sign_in(member, accounts)
+    config = read_server(admin)["config"]
+    response = admin.put(f"{SERVERS}/shop", json={**config, "url": f"{shop_url}/"})
+    assert response.json()["state"] == "unconfirmed"
+    assert error_of(confirm(admin)) == (409, "mcp_sign_in_required")
+
+
+def test_nobody_signs_in_for_a_server_without_oauth(
+    admin: httpx.Client, person: Person, shop_url: str
+) -> None:
+    assert error_of(admin.post(f"{SERVERS}/none/sign-in")) == (404, "mcp_server_not_found")
+    stranger = person(uuid4())
+    assert error_of(stranger.post(SIGN_IN)) == (404, "mcp_server_not_found")
