@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from acme_client.schemas import Usage
+from acme_client.schemas import SignIn, Usage
 
 ItemKind = Literal["message", "reasoning", "tool_call", "tool_output", "handoff"]
 
@@ -150,6 +150,8 @@ class ApprovalRequired(Numbered):
     call_id: str
     name: str
     arguments: str
+    # Where the person has to sign in first.
+    sign_in: NotRequired[SignIn | None]
 
 
 class RecalledMemory(TypedDict):

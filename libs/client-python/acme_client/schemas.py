@@ -73,6 +73,14 @@ class Run(RunSummary):
     waiting_until: str | None
 
 
+class SignIn(TypedDict):
+    """A server that a person has to sign in for before a call: `POST` to `url` returns where."""
+
+    server: str
+    url: str
+    needs_approval: bool
+
+
 class Approval(TypedDict):
     """A tool call that a person has to allow."""
 
@@ -86,6 +94,7 @@ class Approval(TypedDict):
     decided_by: str | None
     # What the call is executed with, where the person has changed it.
     edited_arguments: str | None
+    sign_in: SignIn | None
     created_at: str
     decided_at: str | None
 
