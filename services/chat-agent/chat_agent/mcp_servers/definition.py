@@ -72,7 +72,7 @@ Url = Annotated[
 ]
 
 
-class SecretReference(RequestModel):
+class McpSecretReference(RequestModel):
     """A value that is a secret of the tenant."""
 
     secret: SecretName
@@ -102,7 +102,7 @@ class OAuth(RequestModel):
     client_id: Annotated[str, StringConstraints(pattern="^[!-~]{1,500}$")] | None = Field(
         None, description="Without it, a client is registered with the authorization server."
     )
-    client_secret: SecretReference | None = None
+    client_secret: McpSecretReference | None = None
     scopes: list[Scope] = Field(
         default_factory=list, max_length=50, description="Without them, all that the server names."
     )
@@ -123,7 +123,7 @@ class ServerConfig(RequestModel):
     url: Url
     transport: Literal["streamable_http"] = "streamable_http"
     headers: Annotated[
-        dict[HeaderName, Annotated[HeaderValue, AfterValidator(literal)] | SecretReference],
+        dict[HeaderName, Annotated[HeaderValue, AfterValidator(literal)] | McpSecretReference],
         Field(max_length=16),
         BeforeValidator(max_length(16)),
     ] = Field(default_factory=dict, description='A value is a text, or `{"secret": name}`.')
@@ -146,7 +146,7 @@ class ServerConfig(RequestModel):
     @property
     def secret_headers(self) -> dict[str, str]:
         """The names of secrets, by the headers whose values they are."""
-        return {name: one.secret for name, one in self.headers.items() if isinstance(one, SecretReference)}
+        return {name: one.secret for name, one in self.headers.items() if isinstance(one, McpSecretReference)}
 
     @property
     def plain_headers(self) -> dict[str, str]:

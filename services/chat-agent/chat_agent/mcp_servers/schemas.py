@@ -1,12 +1,11 @@
 """The schemas of requests and responses about MCP servers."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field
 from servicekit.schemas import RequestModel
 
-from chat_agent.mcp_servers.definition import ServerConfig
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool, ToolChange, changes_between, digest_of_tools
 from chat_agent.mcp_servers.tables import McpServer
@@ -86,7 +85,7 @@ class ServerSummary(BaseModel):
 class ServerDetail(ServerSummary):
     """An MCP server with its tools."""
 
-    config: ServerConfig
+    config: dict[str, Any] = Field(description="As it was registered, with all defaults.")
     tools: list[RegisteredTool] = Field(description="As they were confirmed.")
     changes: list[ToolChange] = Field(description="How the list that was read last differs from that.")
     tools_digest: str = Field(description="Of the list that was read last.")
@@ -100,7 +99,7 @@ class ServerDetail(ServerSummary):
         return cls.model_validate(
             {
                 **cls.members(row, server),
-                "config": server.config,
+                "config": server.config.model_dump(mode="json"),
                 "tools": [RegisteredTool.describe(row.name, tool) for tool in confirmed],
                 "changes": changes_between(confirmed, current),
                 "tools_digest": digest_of_tools(current),
