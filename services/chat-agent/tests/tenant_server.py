@@ -34,6 +34,7 @@ class TenantServer:
         app.get("/echo")(self.echo)
         app.get("/kinds/{kind}")(self.kind)
         app.get("/redirect")(self.redirect)
+        app.get("/mirror-error")(self.mirror_error)
         app.get("/slow")(self.slow)
         app.get("/long")(self.long)
         app.post("/pay")(self.echo)
@@ -59,6 +60,9 @@ class TenantServer:
             "query": str(request.url.query),
             "body": (await request.body()).decode(),
         }
+
+    async def mirror_error(self, request: Request) -> JSONResponse:
+        return JSONResponse(await self.echo(request), 400)
 
     async def kind(self, kind: str) -> Response:
         content, media_type = {

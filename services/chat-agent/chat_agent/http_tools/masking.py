@@ -22,7 +22,10 @@ class Mask:
 
 def forms_of(secret: str) -> list[str]:
     """Return expressions of a secret: its characters, plain or escaped, and its base64."""
-    return ["".join(map(forms_of_character, secret)), *map(re.escape, base64_forms(secret.encode()))]
+    # The second: what a server makes of a header that it reads as Latin-1.
+    readings = dict.fromkeys((secret, secret.encode().decode("latin-1")))
+    plain = ["".join(map(forms_of_character, reading)) for reading in readings]
+    return [*plain, *map(re.escape, base64_forms(secret.encode()))]
 
 
 def forms_of_character(character: str) -> str:
