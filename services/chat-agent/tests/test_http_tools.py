@@ -6,7 +6,13 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
 import httpx
+import httpx2
 import pytest
+from chat_agent.clients.public_http import create_client
+from chat_agent.errors import ToolFailed
+from chat_agent.http_tools.call import HttpCall
+from chat_agent.http_tools.definition import HttpTool
+from chat_agent.http_tools.request import build_request
 from chat_agent.settings import Settings
 
 from .client_helpers import RUNS, error_of, payloads_of, read_events, start_run, wait_until_finished
@@ -119,6 +125,15 @@ def test_names_of_the_service_are_taken(admin: httpx.Client, server: TenantServe
 def test_an_address_that_is_visibly_not_public_is_refused(admin: httpx.Client, address: str) -> None:
     document = {"description": "Read.", "endpoint": {"url": address}}
     assert tool_problems(admin, document).keys() == {"endpoint.url"}
+
+
+@pytest.mark.parametrize("address", FORBIDDEN)
+async def test_a_call_reaches_no_address_that_is_not_public(address: str) -> None:
+    # As if it had been registered.
+    tool = HttpTool.model_validate({"description": "Read.", "endpoint": {"url": address}})
+    async with create_client() as http:
+        with pytest.raises((ToolFailed, httpx2.InvalidURL)):
+            await HttpCall(tool).answer(http, build_request(http, tool, {}, {}))
 
 
 @pytest.mark.parametrize(
