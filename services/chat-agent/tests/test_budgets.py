@@ -78,7 +78,6 @@ STARTS_NOTHING = {
     "/v1/conversations/{conversation_id}/items",
     "/api/v1/mcp-servers/{name}/confirm",
     "/api/v1/memories",
-    "/api/v1/mcp-servers/{name}/confirm",
     "/api/v1/runs/{run_id}/cancel",
     "/api/v1/runs/{run_id}/approvals/{approval_id}",
     "/v1/responses/{response_id}/cancel",
