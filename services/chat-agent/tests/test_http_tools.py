@@ -121,6 +121,17 @@ def test_names_of_the_service_are_taken(admin: httpx.Client, server: TenantServe
     assert error_of(response) == (409, "tool_already_exists")
 
 
+def test_the_tool_that_notes_memories_has_its_name_alone(admin: httpx.Client, server: TenantServer) -> None:
+    save_tool(admin, "remember", order_tool(server.url))
+    tools = [{"name": "current_time"}, {"name": "remember"}]
+    assert problems(admin, "support", tools=tools, memory={"read": True}) == {}
+    found = problems(admin, "support", tools=tools, memory={"write": True})
+    assert found == {"tools[1].name": "There is more than one tool called 'remember'."}
+    save(admin, "support", tools=tools, memory={"write": True})
+    response = admin.post(f"{AGENTS}/support/publish", json={})
+    assert error_of(response) == (422, "invalid_agent_definition")
+
+
 @pytest.mark.parametrize("address", FORBIDDEN)
 def test_an_address_that_is_visibly_not_public_is_refused(admin: httpx.Client, address: str) -> None:
     document = {"description": "Read.", "endpoint": {"url": address}}

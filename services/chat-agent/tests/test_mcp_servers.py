@@ -267,6 +267,16 @@ def test_a_definition_names_servers_and_tools_that_are_there(
     assert response.json()["problems"][0]["path"] == "agents[0].definition.mcp[0].server"
 
 
+def test_a_tool_of_a_server_has_no_name_of_another_tool(admin: httpx.Client, urls: dict[str, str]) -> None:
+    register(admin, urls["ours"], name="ask_my")
+    published(admin, "my__echo")
+    uses = [{"server": "ask_my"}]
+    found = problems(admin, "support", mcp=uses, as_tools=["my__echo"])
+    assert found == {"mcp[0]": "There is more than one tool called 'ask_my__echo'."}
+    without = [{"server": "ask_my", "allow": ["pay"]}]
+    assert problems(admin, "support", mcp=without, as_tools=["my__echo"]) == {}
+
+
 @pytest.mark.parametrize(
     ("config", "use"),
     [

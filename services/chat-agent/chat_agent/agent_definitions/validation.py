@@ -10,6 +10,7 @@ from agents import FunctionTool, UserError
 from agents.strict_schema import ensure_strict_json_schema
 
 from chat_agent.agent_definitions.definition import AgentDefinition, ToolUse, placeholders
+from chat_agent.agent_definitions.tool_names import tool_name_problems
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
 from chat_agent.direct_models import DirectModels, find_model
@@ -51,6 +52,7 @@ def problems_of(name: str, definition: AgentDefinition, around: Surroundings) ->
         variable_problems(definition),
         model_problems(definition, around),
         tool_problems(definition, around.tools),
+        tool_name_problems(definition, around.mcp_servers),
         mcp_problems(definition.mcp, around.mcp_servers),
         reference_problems(name, definition, around.others),
         cycle_problems(name, definition, around.others),
@@ -92,8 +94,8 @@ def guardrail_problems(definition: AgentDefinition, around: Surroundings) -> Fou
 
 
 def tool_problems(definition: AgentDefinition, own: OwnTools) -> Found:
-    """Yield tools that are unknown or named twice, and approvals that are not the author's to drop."""
-    known, seen = tools_by_name(), {f"ask_{name}" for name in definition.as_tools}
+    """Yield tools that are unknown, and approvals that are not the author's to drop."""
+    known = tools_by_name()
     for index, use in enumerate(definition.tools):
         path = f"tools[{index}]"
         version = version_of(use, own)
@@ -105,9 +107,6 @@ def tool_problems(definition: AgentDefinition, own: OwnTools) -> Found:
             yield f"{path}.digest", f"The tool {use.name!r} has no such version."
         elif use.approval == "never" and tool.needs_approval:
             yield f"{path}.approval", f"The tool {use.name!r} always needs an approval."
-        if use.name in seen:
-            yield f"{path}.name", f"There is more than one tool called {use.name!r}."
-        seen.add(use.name)
 
 
 def version_of(use: ToolUse, own: OwnTools) -> ToolVersion | None:
