@@ -76,7 +76,7 @@ STARTS_NOTHING = {
     "/v1/files",
     "/v1/conversations/{conversation_id}",
     "/v1/conversations/{conversation_id}/items",
-    "/api/v1/mcp-servers/{name}/confirm",
+    *(f"/api/v1/mcp-servers/{{name}}/{what}" for what in ("confirm", "sign-in", "sign-in/complete")),
     "/api/v1/memories",
     "/api/v1/runs/{run_id}/cancel",
     "/api/v1/runs/{run_id}/approvals/{approval_id}",
