@@ -15,7 +15,7 @@ from chat_agent.settings import Settings
 from testkit.databases import query
 
 from .client_helpers import CHAT, RUNS, error_of, start_run, wait_until_finished
-from .test_agent_definitions import AGENTS, published
+from .test_agent_definitions import AGENTS, publish, published, save
 
 Person = Callable[..., httpx.Client]
 REVIEW = "Can you review this Python function? def add(a, b): return a - b"
@@ -115,6 +115,14 @@ def test_a_run_counts_for_the_agent_that_it_was_handed_to(admin: httpx.Client) -
     (version,) = received["versions"]
     assert version["version"] is None
     assert version["digest"].startswith("sha256:")
+
+
+def test_an_agent_without_a_published_version_is_a_draft(admin: httpx.Client) -> None:
+    save(admin, "support")
+    assert report(admin)["status"] == "draft"
+    publish(admin, "support")
+    assert report(admin)["status"] == "active"
+    assert report(admin, "triage")["status"] == "active"
 
 
 def test_a_status_is_of_its_period(admin: httpx.Client, settings: Settings) -> None:

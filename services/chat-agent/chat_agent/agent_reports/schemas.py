@@ -1,7 +1,7 @@
 """The schemas of the reports about an agent: how it is used, and what people say of its answers."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -63,11 +63,14 @@ class VersionUsage(AgentUsage):
     digest: str | None = Field(description="Null for runs from before versions were stored.")
 
 
+Standing = Literal["active", "draft"]
+
+
 class AgentStatus(BaseModel):
     """What an agent has done in this tenant."""
 
     name: str
-    status: str
+    status: Standing = Field(description="`draft`: no version has been published.")
     last_used: datetime | None = Field(description="Also before the period.")
     total_conversations: int = Field(description="In the period.")
     since: datetime

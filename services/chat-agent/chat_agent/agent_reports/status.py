@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agent_reports.faults import fault_of
-from chat_agent.agent_reports.schemas import AgentStatus, AgentUsage, Period, VersionUsage
+from chat_agent.agent_reports.schemas import AgentStatus, AgentUsage, Period, Standing, VersionUsage
 
 # The most runs that one report counts, so that no tenant's report takes the database longer than seconds.
 MAX_RUNS = 100_000
@@ -76,8 +76,8 @@ LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 
 
-async def agent_status(
-    session: AsyncSession, caller: Principal, name: str, period: Period, *, is_full: bool
+async def agent_status(  # noqa: PLR0913  # who asks for what
+    session: AsyncSession, caller: Principal, name: str, standing: Standing, period: Period, *, is_full: bool
 ) -> AgentStatus:
     """Return how an agent is used in the caller's tenant; unless `is_full`, no failures, tokens and cost."""
     since = period.begin()
@@ -89,7 +89,7 @@ async def agent_status(
     ever = values | {"since": FIRST_MOMENT, "until": LAST_MOMENT, "most": 1}
     return AgentStatus(
         name=name,
-        status="active",
+        status=standing,
         last_used=await session.scalar(text(NEWEST).bindparams(*MOMENTS), ever),
         total_conversations=total["conversations"],
         since=since if is_complete else total["first_used"],

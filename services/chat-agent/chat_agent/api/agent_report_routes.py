@@ -26,9 +26,9 @@ async def get_agent_status(
     name: AgentName, caller: ToolReader, session: Session, period: Annotated[schemas.Period, Query()]
 ) -> schemas.AgentStatus:
     """Return how an agent is used in this tenant, in total and by version."""
-    await require_agent(session, caller, name)
+    standing = await standing_of(session, caller, name)
     is_author = allows(MANAGE, caller.role, caller.scopes)
-    return await status.agent_status(session, caller, name, period, is_full=is_author)
+    return await status.agent_status(session, caller, name, standing, period, is_full=is_author)
 
 
 @router.get("/feedback")
@@ -37,7 +37,7 @@ async def get_agent_feedback(
 ) -> schemas.AgentFeedback:
     """Return what people say of an agent's answers: counts by version, and the newest entries with text."""
     query.after()  # what is no cursor is refused first: whether the agent exists says nothing of it
-    await require_agent(session, caller, name)
+    await standing_of(session, caller, name)
     return await feedback.report(session, caller, name, query)
 
 
@@ -49,7 +49,9 @@ async def get_corrected_answer(
     return await feedback.corrected_answer(session, caller, name, run_id)
 
 
-async def require_agent(session: AsyncSession, caller: Principal, name: str) -> None:
-    """Verify that the service or the tenant has an agent; raises AgentNotFound."""
-    if name not in AGENTS:
-        await store.find(session, caller, name)
+async def standing_of(session: AsyncSession, caller: Principal, name: str) -> schemas.Standing:
+    """Return whether an agent of the service or the tenant can answer; raises AgentNotFound."""
+    if name in AGENTS:
+        return "active"
+    agent = await store.find(session, caller, name)
+    return "active" if await store.releases_of(session, agent) else "draft"
