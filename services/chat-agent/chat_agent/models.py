@@ -147,6 +147,8 @@ class Run(Base):
     # The version of each agent that it may reach, from its beginning to its end.
     agent_versions: Mapped[list[Any]] = mapped_column(server_default="[]")
     usage: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    # The tokens of its usage with which it ends, where an agent that took over has lowered them.
+    token_limit: Mapped[int | None] = mapped_column(BigInteger)
     # Micro-USD; none where a price is not known.
     cost: Mapped[int | None] = mapped_column(BigInteger)
     error_code: Mapped[str | None]

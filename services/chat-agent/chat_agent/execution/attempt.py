@@ -33,6 +33,7 @@ from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType
 from chat_agent.event_log.translator import EventTranslator
 from chat_agent.execution.agent_graph import setting_names, with_options, with_settings
+from chat_agent.execution.handoff_limits import HandoffLimits
 from chat_agent.execution.interruption import Interruption, client_calls, interruption_of, resume_state
 from chat_agent.execution.partial_answer import closing_items, incomplete_message
 from chat_agent.execution.services import RunServices
@@ -154,6 +155,8 @@ class Attempt:
         self._context = replace(self._context, memory=memory) if memory else self._context
         self._limits = limits_of(selection, self._settings)
         self._meter.token_limit = self._limits.tokens
+        database = self._services.database
+        self._handoff_limits = HandoffLimits(selection, run, database, self._meter, self._stop_requested.set)
         self._translator.agent = self._agents.get(self._first_agent, self._translator.agent)
 
     def _stored_outcome(self) -> Outcome | None:
@@ -232,6 +235,7 @@ class Attempt:
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
+            self._handoff_limits.close()
             stopping.cancel()
             was_done = agent.done()
             if not was_done:
@@ -249,11 +253,13 @@ class Attempt:
         if self.run.attempt > 1:
             # No token of the user vouches for the run any more.
             await self._services.memberships.require_active_member(self.run)
+        self._handoff_limits.resume([self._first_agent, *self._translator.handoffs])
         result = Runner.run_streamed(
             with_options(self._translator.agent, self._options),
             await self._agent_input(),
             context=self._context,
             max_turns=self._limits.turns,
+            hooks=self._handoff_limits.hooks,
             run_config=self._config,
             error_handlers=ERROR_HANDLERS,
             session=self._session,

@@ -35,7 +35,7 @@ class UsageMeter:
 
     def __init__(self, catalogue: Catalogue | None = None) -> None:
         self.tokens = 0
-        # Of the agent that the run began with, where that is lower than of any run.
+        # Of the agent that the run began with, or that took over, where that is lower than of any run.
         self.token_limit: int | None = None
         # Whether the newest answer ends at a limit of tokens.
         self.is_truncated = False

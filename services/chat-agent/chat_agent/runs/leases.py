@@ -118,6 +118,11 @@ async def store_truncation(session: AsyncSession, run: Run) -> None:
     await session.execute(update(Run).where(owned(run)).values(is_truncated=run.is_truncated))
 
 
+async def store_token_limit(session: AsyncSession, run: Run) -> None:
+    """Store the limit of tokens of a run whose agent has changed."""
+    await session.execute(update(Run).where(owned(run)).values(token_limit=run.token_limit))
+
+
 async def renew(
     session: AsyncSession, lease: Lease, run_ids: list[UUID]
 ) -> dict[UUID, tuple[int, str | None]]:
