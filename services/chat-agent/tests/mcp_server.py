@@ -5,9 +5,10 @@ import base64
 import hashlib
 import json
 import secrets
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -92,7 +93,9 @@ class StatelessServer:
         if self.mode == "hung":
             await asyncio.sleep(600)
         if self.mode == "headers":
-            said = text_result(json.dumps(self.requests[-1][2]))
+            sent = self.requests[-1][2]
+            encoded = [b64encode(value.encode()).decode() for value in sent.values()]
+            said = text_result(f"{json.dumps(sent)} {quote(json.dumps(sent))} {encoded}")
         answer = ANSWERS.get(self.mode)
         return answer(id_, said) if answer else result(id_, said)
 

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from chat_agent.http_tools.masking import MASK, Mask
 from chat_agent.main import create_app
 from chat_agent.models import Base
 from chat_agent.settings import Settings
+from chat_agent.tenant_secrets.masking import MASK, Mask
 from opentelemetry.trace import SpanKind
 from testkit.databases import query
 from testkit.issuer import Issuer

@@ -15,8 +15,8 @@ from chat_agent.clients.public_http import RequestForbidden, ResponseTooLarge
 from chat_agent.errors import ToolFailed
 from chat_agent.http_tools.definition import HttpTool
 from chat_agent.http_tools.errors import ServerUnavailable
-from chat_agent.http_tools.masking import Mask
 from chat_agent.http_tools.request import build_request
+from chat_agent.tenant_secrets.masking import Mask
 
 RETRIES = 2
 MAX_REDIRECTS = 5

@@ -15,9 +15,9 @@ from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.sign_ins import SignIns
 from chat_agent.task_set import TaskSet
 from chat_agent.tenant_secrets import store as secrets
+from chat_agent.tenant_secrets.masking import Mask
 from chat_agent.tenant_secrets.store import Keys
 
-MASK = "[secret]"
 # Shorter ones would mask words.
 MIN_MASKED = 6
 
@@ -33,9 +33,7 @@ class AuthorizedClient:
 
     def masked(self, text: str) -> str:
         """Return a text of the server without the secrets that were sent to it."""
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            text = text.replace(secret, MASK)
-        return text
+        return Mask(self.secrets)(text)
 
 
 @dataclass(frozen=True)
