@@ -63,14 +63,14 @@ class VersionUsage(AgentUsage):
     digest: str | None = Field(description="Null for runs from before versions were stored.")
 
 
-Standing = Literal["active", "draft"]
+AgentState = Literal["active", "draft"]
 
 
 class AgentStatus(BaseModel):
     """What an agent has done in this tenant."""
 
     name: str
-    status: Standing = Field(description="`draft`: no version has been published.")
+    status: AgentState = Field(description="`draft`: no version has been published.")
     last_used: datetime | None = Field(description="Also before the period.")
     total_conversations: int = Field(description="In the period.")
     since: datetime

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agent_reports.faults import fault_of
-from chat_agent.agent_reports.schemas import AgentStatus, AgentUsage, Period, Standing, VersionUsage
+from chat_agent.agent_reports.schemas import AgentState, AgentStatus, AgentUsage, Period, VersionUsage
 
 # The most runs that one report counts, so that no tenant's report takes the database longer than seconds.
 MAX_RUNS = 100_000
@@ -77,7 +77,7 @@ FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 
 
 async def agent_status(  # noqa: PLR0913  # who asks for what
-    session: AsyncSession, caller: Principal, name: str, standing: Standing, period: Period, *, is_full: bool
+    session: AsyncSession, caller: Principal, name: str, state: AgentState, period: Period, *, is_full: bool
 ) -> AgentStatus:
     """Return how an agent is used in the caller's tenant; unless `is_full`, no failures, tokens and cost."""
     since = period.begin()
@@ -89,7 +89,7 @@ async def agent_status(  # noqa: PLR0913  # who asks for what
     ever = values | {"since": FIRST_MOMENT, "until": LAST_MOMENT, "most": 1}
     return AgentStatus(
         name=name,
-        status=standing,
+        status=state,
         last_used=await session.scalar(text(NEWEST).bindparams(*MOMENTS), ever),
         total_conversations=total["conversations"],
         since=since if is_complete else total["first_used"],

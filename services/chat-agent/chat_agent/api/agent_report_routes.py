@@ -26,9 +26,9 @@ async def get_agent_status(
     name: AgentName, caller: ToolReader, session: Session, period: Annotated[schemas.Period, Query()]
 ) -> schemas.AgentStatus:
     """Return how an agent is used in this tenant, in total and by version."""
-    standing = await standing_of(session, caller, name)
+    state = await state_of(session, caller, name)
     is_author = allows(MANAGE, caller.role, caller.scopes)
-    return await status.agent_status(session, caller, name, standing, period, is_full=is_author)
+    return await status.agent_status(session, caller, name, state, period, is_full=is_author)
 
 
 @router.get("/feedback")
@@ -37,7 +37,7 @@ async def get_agent_feedback(
 ) -> schemas.AgentFeedback:
     """Return what people say of an agent's answers: counts by version, and the newest entries with text."""
     query.after()  # what is no cursor is refused first: whether the agent exists says nothing of it
-    await standing_of(session, caller, name)
+    await state_of(session, caller, name)
     return await feedback.report(session, caller, name, query)
 
 
@@ -49,7 +49,7 @@ async def get_corrected_answer(
     return await feedback.corrected_answer(session, caller, name, run_id)
 
 
-async def standing_of(session: AsyncSession, caller: Principal, name: str) -> schemas.Standing:
+async def state_of(session: AsyncSession, caller: Principal, name: str) -> schemas.AgentState:
     """Return whether an agent of the service or the tenant can answer; raises AgentNotFound."""
     if name in AGENTS:
         return "active"
