@@ -44,6 +44,7 @@ ROUTES = {
         "POST /api/v1/agents/{name}/publish": AGENT,
         "POST /api/v1/agents/{name}/rollback": AGENT,
         "POST /api/v1/agents/{name}/validate": "says what is wrong with a definition",
+        "POST /api/v1/agents/{name}/dry-run": RUNS,
         "POST /api/v1/agents/apply": AGENT,
         "POST /api/v1/agents/chat": RUNS,
         "POST /api/v1/agents/{name}/ag-ui": RUNS,

@@ -66,6 +66,8 @@ WAYS_IN: list[tuple[str, Call]] = [
         (UI, lambda message: {**ui(message), "id": str(uuid4())}),
     )
 ]
+# Only for authors of agents, and in no list of runs.
+DRY_RUN = "/api/v1/agents/{name}/dry-run"
 WRITES_AGENTS = ("{name}/publish", "{name}/rollback", "{name}/validate")
 STARTS_NOTHING = {
     # Calls that are no runs; test_direct_models has their budgets.
@@ -136,7 +138,16 @@ def limit_checks() -> float:
 
 def test_knows_every_way_in(app: FastAPI) -> None:
     posts = {route.path for route in every_route(app.routes) if "POST" in (route.methods or ())}
-    assert posts - STARTS_NOTHING == {path for path, _ in WAYS_IN}
+    assert posts - STARTS_NOTHING == {path for path, _ in WAYS_IN} | {DRY_RUN}
+
+
+def test_a_dry_run_is_a_run_within_the_budget(billing: Billing, person: Callable[..., httpx.Client]) -> None:
+    billing.limits = {"messages": 1}
+    author = person(tenant_id=uuid4(), role="admin")
+    body = {"message": "Hello", "definition": {"instructions": "You help."}}
+    path = DRY_RUN.replace("{name}", "support")
+    assert [author.post(path, json=body).status_code for _ in range(2)] == [200, 402]
+    assert billing.reserved("messages") == 1
 
 
 @ways_in

@@ -8,6 +8,7 @@ from servicekit.schemas import Cursor, InvalidCursor, Limit, RequestModel, decod
 
 from chat_agent.agent_definitions.definition import AgentDefinition, AgentName, Sentence
 from chat_agent.documents import DefinitionProblem
+from chat_agent.schemas import Message, Usage, Variables
 
 VersionNumber = Annotated[int, Field(ge=1, lt=2**31)]
 
@@ -17,6 +18,32 @@ class Draft(RequestModel):
 
     definition: AgentDefinition
     note: Sentence = Field("", description="Why it was changed, for whoever reads the versions.")
+
+
+class DryRun(RequestModel):
+    """A message that a definition answers once; none of its tools is called."""
+
+    message: Message
+    variables: Variables = Field({}, description="Values that the instructions name.")
+    definition: AgentDefinition | None = Field(None, description="Without it, the draft.")
+
+
+class DryRunCall(BaseModel):
+    """A call of a tool that the model wanted to make, or a handoff."""
+
+    call_id: str
+    name: str
+    arguments: str = Field(description="As the model wrote them, in JSON.")
+
+
+class DryRunAnswer(BaseModel):
+    """What a definition answered, or which calls it made first."""
+
+    text: str
+    calls: list[DryRunCall]
+    agent: str
+    model: str
+    usage: Usage
 
 
 class AgentDocument(Draft):

@@ -1,8 +1,8 @@
 """Which version of which agent a run begins with, and goes on with."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -66,8 +66,35 @@ class AgentSelector:
             return AgentSelection(name, versions_in_code([name]))
         if tenant_id is None or not NAME.fullmatch(name):
             return None
+        selection = await self._reached(tenant_id, {name}, conversation_id)
+        return replace(selection, name=name) if name in selection.definitions else None
+
+    async def select_definition(
+        self, tenant_id: UUID, name: str, definition: AgentDefinition
+    ) -> AgentSelection:
+        """Return a definition with all that it reaches, as it would be selected if it were published."""
+        others = await self._reached(tenant_id, {*definition.neighbours} - AGENTS.keys() - {name}, None)
+        async with self._database.begin() as session:
+            servers = await load_servers(session, tenant_id, definition.mcp_servers)
+        tools = await self._tools.load(tenant_id, digests_of_tools([definition]))
+        return AgentSelection(
+            name,
+            definitions={**others.definitions, name: definition},
+            mcp_servers={**others.mcp_servers, **servers},
+            tools={**others.tools, **tools},
+        )
+
+    def remember(self, selection: AgentSelection) -> AgentSelection:
+        """Remember definitions that are not stored, until this process ends."""
+        self._remember({one.digest: one for one in selection.definitions.values()})
+        return selection
+
+    async def _reached(
+        self, tenant_id: UUID, open_: Set[str], conversation_id: UUID | None
+    ) -> AgentSelection:
+        """Return agents of a tenant and all that they reach."""
         chosen: dict[str, Answering] = {}
-        code, open_ = set[str](), {name}
+        code = set[str]()
         async with self._database.begin() as session:
             while open_:
                 found = choose(await store.answering(session, tenant_id, sorted(open_)), conversation_id)
@@ -78,15 +105,13 @@ class AgentSelector:
             definitions = {one.name: one.definition for one in chosen.values()}
             names = {name for one in definitions.values() for name in one.mcp_servers}
             servers = await load_servers(session, tenant_id, names)
-        if name not in chosen:
-            return None
         versions = [
             AgentVersion(name=one.name, number=one.number, digest=one.digest) for one in chosen.values()
         ]
         self._remember({one.digest: one.definition for one in chosen.values()})
         tools = await self._tools.load(tenant_id, digests_of_tools(definitions.values()))
         all_versions = [*versions, *versions_in_code(sorted(code))]
-        return AgentSelection(name, all_versions, definitions, servers, tools)
+        return AgentSelection("", all_versions, definitions, servers, tools)
 
     async def restore(self, tenant_id: UUID, name: str, versions: Sequence[AgentVersion]) -> AgentSelection:
         """Return what a run began with, whatever was published or deleted since."""

@@ -3,8 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, status
-from servicekit.auth.dependencies import require
+from fastapi import APIRouter, Path, Query, Response, status
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Page
@@ -16,10 +15,13 @@ from chat_agent.agent_definitions.diff import changes_between
 from chat_agent.agent_definitions.schemas import VersionNumber
 from chat_agent.agent_definitions.store import CANARY, STABLE
 from chat_agent.agent_definitions.tables import Release, StoredAgent, StoredVersion
-from chat_agent.api.dependencies import ManagerDep
+from chat_agent.api.dependencies import Author, ManagerDep
+from chat_agent.api.dry_runs import dry_run_request
+from chat_agent.api.rate_limits import AuthorLimiter
+from chat_agent.api.start_run import chat_response, start_run
+from chat_agent.execution import subscribe
 from chat_agent.schemas import MAX_CHAT_BODY
 
-Author = Annotated[Principal, require("agents:manage")]
 Name = Annotated[AgentName, Path(description="The name of an agent of the tenant.")]
 Number = Annotated[VersionNumber, Path()]
 Before = Annotated[VersionNumber, Query(alias="from", description="The version to compare with.")]
@@ -67,6 +69,27 @@ async def validate_agent(
     tenant_id, models = tenant_of(caller), manager.settings.direct_models
     problems = await publishing.check(session, tenant_id, models, name, draft.definition)
     return schemas.Validation(valid=not problems, problems=problems)
+
+
+@router.post("/{name}/dry-run", response_model=schemas.DryRunAnswer)
+async def dry_run_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+    name: Name,
+    request: schemas.DryRun,
+    caller: Author,
+    manager: ManagerDep,
+    limiter: AuthorLimiter,
+    response: Response,
+) -> schemas.DryRunAnswer:
+    """Run the draft or a definition once; it ends at the first call of a tool, and nothing is stored."""
+    async with limiter.admit("chat") as grant:
+        request_ = await dry_run_request(manager, caller, name, request)
+        started = await start_run(manager, caller, request_, None)
+    final = await subscribe.final_event(manager, started.run.id)
+    response.headers.update({**grant.headers(), **started.headers()})
+    answer, calls = chat_response(started, final), final.json().get("tool_calls", [])
+    return schemas.DryRunAnswer(
+        text=answer.response, calls=calls, agent=name, model=started.run.model, usage=answer.usage
+    )
 
 
 @router.post("/{name}/publish", response_model=schemas.AgentDetail)

@@ -12,6 +12,7 @@ from chat_agent.execution.manager import RunManager
 
 Writer = Annotated[Principal, require("conversations:write")]
 Reader = Annotated[Principal, require("conversations:read")]
+Author = Annotated[Principal, require("agents:manage")]
 ToolReader = Annotated[Principal, require("tools:read")]
 AgentName = Annotated[str, Path(pattern="^[a-z_][a-z0-9_]{0,63}$")]
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from fastapi import Depends, Request
-from servicekit.app import ResourcesDep
+from servicekit.app import Resources, ResourcesDep
 from servicekit.auth.tokens import Principal
 from servicekit.invalid_requests import count_against
 from servicekit.rate_limits import Concurrency, Grant, Limits, Rate, tenant_key
 
-from chat_agent.api.dependencies import ManagerDep, Reader, Writer
+from chat_agent.api.dependencies import Author, ManagerDep, Reader, Writer
+from chat_agent.execution.manager import RunManager
 from chat_agent.settings import Settings
 
 # Slots of a process that died are free again after this.
@@ -82,6 +83,18 @@ def chat_limiter(
     caller: Writer, request: Request, resources: ResourcesDep, manager: ManagerDep
 ) -> RateLimiter:
     """Return the limiter of a route that starts runs; an invalid body counts as a request to `/chat`."""
+    return limiter_of(caller, request, resources, manager)
+
+
+def author_limiter(
+    caller: Author, request: Request, resources: ResourcesDep, manager: ManagerDep
+) -> RateLimiter:
+    """Return the limiter of a route on which authors start runs."""
+    return limiter_of(caller, request, resources, manager)
+
+
+def limiter_of(caller: Principal, request: Request, resources: Resources, manager: RunManager) -> RateLimiter:
+    """Return the limiter of a request that starts runs."""
     limiter = RateLimiter(caller, request, resources.limits, manager.settings)
     count_against(request, *(one for one in limiter.limits_of("chat") if isinstance(one, Rate)))
     return limiter
@@ -95,4 +108,5 @@ def replay_limiter(
 
 
 ChatLimiter = Annotated[RateLimiter, Depends(chat_limiter)]
+AuthorLimiter = Annotated[RateLimiter, Depends(author_limiter)]
 ReplayLimiter = Annotated[RateLimiter, Depends(replay_limiter)]

@@ -89,6 +89,8 @@ class RunRequest:
     previous: Run | None = None
     # The agent that goes on with the outputs of tools, in a branch.
     first_agent: str | None = None
+    # In place of the version of the agent that answers.
+    selection: AgentSelection | None = None
 
 
 async def start_run(
@@ -102,7 +104,9 @@ async def start_run(
     """
     chat = request.chat
     conversation_id = chat.conversation_id or uuid4()
-    agent = await manager.select_agent(caller.tenant_id, chat.agent_type, conversation_id)
+    agent = request.selection or await manager.select_agent(
+        caller.tenant_id, chat.agent_type, conversation_id
+    )
     if agent is None:
         agents_ = ", ".join(AGENTS)
         raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {agents_}.")

@@ -84,7 +84,7 @@ class RunManager:
         self.redis = resources.redis
         self.catalogue = Catalogue.from_settings(settings)
         self._models = provider.build_provider(settings)
-        self._agents = AgentSelector(resources.database)
+        self.selector = AgentSelector(resources.database)
         self.plain_calls = self._models.plain_calls
         self.provider_keys = ProviderKeys(resources.database, settings.secret_keys)
         self.guard = MessageGuard(settings.guardrails)
@@ -112,7 +112,7 @@ class RunManager:
             tool_guard=self._models.guardrails.tool_guard,
             catalogue=self.catalogue,
             embedder=embedder_of(settings, self.plain_calls),
-            agents=self._agents,
+            agents=self.selector,
             provider_keys=self.provider_keys,
             build_agents=self.build_agents,
             claim_next=self._claim_next,
@@ -125,7 +125,7 @@ class RunManager:
         """Return the agent of a name, or a direct model as one, if a tenant may use it."""
         if find_model(self.settings.direct_models, tenant_id, name, "chat"):
             return AgentSelection(name)
-        selection = await self._agents.select(tenant_id, name, conversation_id)
+        selection = await self.selector.select(tenant_id, name, conversation_id)
         is_internal = selection and selection.first and selection.first.visibility == "internal"
         return None if is_internal else selection
 
