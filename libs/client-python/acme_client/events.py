@@ -179,6 +179,13 @@ class MemoryNoted(Numbered):
     supersedes: NotRequired[str]
 
 
+class HistoryCompacted(Numbered):
+    """The agent reads a new summary in place of older items."""
+
+    type: Literal["history.compacted"]
+    summary_id: str
+
+
 class Last(Numbered):
     """What the last event of a stream has."""
 
@@ -221,6 +228,7 @@ RunEvent = (
     | ApprovalRequired
     | MemoryRecalled
     | MemoryNoted
+    | HistoryCompacted
     | RunWaiting
     | RunEnded
 )

@@ -27,6 +27,7 @@ from chat_agent.api import (
 )
 from chat_agent.demo import pages
 from chat_agent.event_log.schemas import document_events
+from chat_agent.execution.compaction.worker import Compactor
 from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
 from chat_agent.execution.manager import RunManager
 from chat_agent.model import prices
@@ -90,7 +91,7 @@ async def running_manager(app: FastAPI, resources: Resources, settings: Settings
     try:
         async with background.running_all(staff):
             # It stops first: what it claims while the others are handed over would be handed over by nobody.
-            async with background.running_all([claimer]):
+            async with background.running_all([claimer, Compactor(manager.services)]):
                 leaving = asyncio.create_task(hand_over_on_stop(resources, manager))
                 yield
                 # Never cancelled: a lease that is not released keeps its run until it expires.

@@ -41,6 +41,10 @@ class OtherServices:
         self.items: dict[str, list[dict[str, Any]]] = {}
         # The run that has superseded an item, and the item.
         self.superseded: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        # Of each conversation, the newest: as an item of its own.
+        self.summaries: dict[str, dict[str, Any]] = {}
+        # Whether somebody deletes an item while a summary is written.
+        self.changes_before_summary = False
         self.owners: dict[str, str] = {}
         self.metadata: dict[str, Any] = {}
         # Conversations that expire.
@@ -77,6 +81,8 @@ class OtherServices:
         self.app.put("/internal/v1/conversations/{id}/turns/{run_id}")(self.open_turn)
         self.app.post("/internal/v1/conversations/{id}/turns/{run_id}/items")(self.append)
         self.app.delete("/internal/v1/conversations/{id}/turns/{run_id}", status_code=204)(self.delete_turn)
+        self.app.get("/internal/v1/conversations/{id}/history")(self.history)
+        self.app.put("/internal/v1/conversations/{id}/summaries/{item_id}")(self.store_summary)
         self.app.get("/internal/v1/search")(self.search)
         self.app.get("/internal/v1/tenants/{tenant_id}/members/{subject}")(self.membership)
 
@@ -89,6 +95,8 @@ class OtherServices:
         """Forget everything, and answer again."""
         self.items.clear()
         self.superseded.clear()
+        self.summaries.clear()
+        self.changes_before_summary = False
         self.owners.clear()
         self.temporary.clear()
         self.metadata.clear()
@@ -242,7 +250,8 @@ class OtherServices:
             detail = "This conversation has 5 items, as many as it may have. Begin a new conversation."
             return JSONResponse({"code": "conversation_limit_reached", "detail": detail}, 409)
         superseded = [item for _, item in self.superseded.get(id, ())]
-        first = max(map(position_of, (*self.items[id], *superseded)), default=0) + 1
+        summary = [self.summaries[id]] if id in self.summaries else []
+        first = max(map(position_of, (*self.items[id], *superseded, *summary)), default=0) + 1
         new = [{**item, "position": number} for number, item in enumerate(new, first)]
         with self.stored:
             self.items[id] += new
@@ -267,7 +276,39 @@ class OtherServices:
         if body.get("supersedes_after") is not None:
             self.supersede(id, run_id, body["supersedes_after"])
         added = await self.append(id, run_id, request)
-        return added if isinstance(added, Response) else await self.newest(id, body["last"])
+        if isinstance(added, Response):
+            return added
+        return await (self.history if body.get("compacted") else self.newest)(id, body["last"])
+
+    async def history(self, id: str, last: int = 200) -> Any:
+        if id not in self.items:
+            return Response(status_code=404)
+        summary = self.summaries.get(id)
+        until = summary["summarizes"]["last_position"] if summary else 0
+        items = [item for item in self.items[id] if position_of(item) > until]
+        return {"items": [*([summary] if summary else []), *items[-last:]]}
+
+    async def store_summary(self, id: str, item_id: str, request: Request) -> Any:
+        new, current = await request.json(), self.summaries.get(id)
+        if id not in self.owned(request):
+            return Response(status_code=404)
+        if self.changes_before_summary:
+            self.items[id].pop(0)
+        until = current["summarizes"]["last_position"] if current else 0
+        first, last = max(new["first_position"], until + 1), new["last_position"]
+        items = [item for item in self.items[id] if first <= position_of(item) <= last]
+        if (current and current["id"]) != new.get("replaces") or len(items) != new["item_count"]:
+            return JSONResponse({"code": "history_changed"}, 409)
+        with self.stored:
+            self.summaries[id] = {
+                "id": item_id,
+                "position": max(map(position_of, self.items[id])) + 1,
+                "kind": "summary",
+                "data": {"type": "summary", "text": new["text"]},
+                "summarizes": {name: new[name] for name in ("first_position", "last_position")},
+            }
+            self.stored.notify_all()
+        return self.summaries[id]
 
     async def delete_turn(self, id: str, run_id: str, attempt: int) -> Response:
         if id not in self.items:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringC
 from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.agents.approvals import Approval
+from chat_agent.compaction.policy import CompactionPolicy
 from chat_agent.direct_models import ModelName
 from chat_agent.documents import digest_of, small_json
 from chat_agent.guardrails.config import AgentGuardrails
@@ -112,6 +113,9 @@ class AgentDefinition(RequestModel):
     )
     limits: Limits = Limits()
     memory: MemoryUse = MemoryUse()
+    compaction: CompactionPolicy | None = Field(
+        None, description="When long conversations are summarized; without it, never."
+    )
     guardrails: AgentGuardrails | None = Field(
         None, description="What is checked beside the guardrails of the service, in openai-guardrails' form."
     )

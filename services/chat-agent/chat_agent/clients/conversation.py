@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -26,9 +26,14 @@ BATCH_ITEMS, BATCH_BYTES = 100, 512 * 1024
 SUPERSEDED = "turn_superseded"
 ITEM_NOT_FOUND = "item_not_found"
 LIMIT_REACHED = "conversation_limit_reached"
+HISTORY_CHANGED = "history_changed"
 PAGE_SIZE = 100
 Json = dict[str, Any]
 SCOPE = "conversations:read conversations:write"
+
+
+class HistoryChanged(Exception):
+    """What a summary stands for is not what its writer has read any more."""
 
 
 class StoredItem(BaseModel):
@@ -38,6 +43,20 @@ class StoredItem(BaseModel):
     data: dict[str, Any]
     # Where it is stored; 0 until then.
     position: int = 0
+    # A summary is read in place of the items that it stands for.
+    kind: Literal["item", "summary"] = "item"
+
+
+class NewSummary(BaseModel):
+    """A summary of items, and what its writer has read of the conversation."""
+
+    text: str
+    first_position: int
+    last_position: int
+    # Of those between both positions.
+    item_count: int
+    # The summary that was read before them.
+    replaces: str | None = None
 
 
 class TurnRef(NamedTuple):
@@ -106,7 +125,7 @@ class DeletedResponse(BaseModel):
 
 def items_payload(items: Sequence[StoredItem]) -> dict[str, Any]:
     """Write items down for a body."""
-    return {"items": [item.model_dump(mode="json", exclude={"position"}) for item in items]}
+    return {"items": [item.model_dump(mode="json", include={"id", "data"}) for item in items]}
 
 
 def in_batches(items: Sequence[StoredItem]) -> list[list[StoredItem]]:
@@ -129,6 +148,8 @@ def conflict_error(problem: Mapping[str, Any]) -> Exception:
         return Superseded()
     if problem["code"] == LIMIT_REACHED:
         return ConversationLimitReached(problem["detail"])
+    if problem["code"] == HISTORY_CHANGED:
+        return HistoryChanged()
     return ConversationUnavailable(f"The conversation service answered {problem['code']}.")
 
 
@@ -185,21 +206,24 @@ class ConversationClient:
         """Build the conversation unless it is there."""
         await self._call("PUT", f"/conversations/{conversation_id}", json={})
 
-    async def open_turn(  # what a turn begins with
+    async def open_turn(  # noqa: PLR0913  # what a turn begins with
         self,
         turn: TurnRef,
         items: Sequence[StoredItem],
         last: int,
         expires_at: datetime | None = None,
         supersedes_after: int | None = None,
+        *,
+        compacted: bool = False,
     ) -> list[StoredItem]:
         """Add a run's first items, to a new conversation unless it is there; give the last, oldest first.
 
         The ids of the items begin with `<run_id>-`; one whose id is there already is left as it is. No older
         attempt can change anything in the turn from now on. With `expires_at` a new one is temporary. Items
-        of other runs after the position `supersedes_after` are superseded.
+        of other runs after the position `supersedes_after` are superseded. With `compacted` a summary comes
+        first, in place of the items that it stands for.
         """
-        options: dict[str, int | str] = {}
+        options: dict[str, int | str] = {"compacted": True} if compacted else {}
         if expires_at is not None:
             options["expires_at"] = expires_at.isoformat()
         if turn.begun_at is not None:
@@ -247,6 +271,16 @@ class ConversationClient:
         params = {"last": last, **{name: str(run_id) for name, run_id in runs.items() if run_id}}
         answer = await self._call("GET", f"/conversations/{conversation_id}/items", params=params)
         return ItemsResponse.model_validate_json(answer).items
+
+    async def history(self, conversation_id: UUID, last: int) -> list[StoredItem]:
+        """Return what agents read: the summary, and the last items after it, oldest first."""
+        answer = await self._call("GET", f"/conversations/{conversation_id}/history", params={"last": last})
+        return ItemsResponse.model_validate_json(answer).items
+
+    async def store_summary(self, conversation_id: UUID, summary_id: str, summary: NewSummary) -> None:
+        """Store a summary; one that exists is not changed. Raises HistoryChanged."""
+        path = f"/conversations/{conversation_id}/summaries/{summary_id}"
+        await self._call("PUT", path, json=summary.model_dump(exclude_none=True))
 
     async def clear(self, conversation_id: UUID) -> None:
         """Delete all items."""

@@ -237,6 +237,13 @@ class MemoryNotedEvent(EventOfRun):
     supersedes: UUID | None = Field(None, description="The memory that is not right any more.")
 
 
+class HistoryCompactedEvent(EventOfRun):
+    """The run is the first whose agent reads a new summary in place of the items that it stands for."""
+
+    type: Literal["history.compacted"]
+    summary_id: str = Field(description="Of the item of the conversation.")
+
+
 class LastEvent(EventOfRun):
     """What every event has with which a stream ends."""
 
@@ -294,6 +301,7 @@ class RunEvent(
             | ApprovalRequiredEvent
             | MemoryRecalledEvent
             | MemoryNotedEvent
+            | HistoryCompactedEvent
             | RunWaitingEvent
             | RunCompletedEvent
             | RunFailedEvent

@@ -76,6 +76,7 @@ class EventType(StrEnum):
     APPROVAL_REQUIRED = "approval.required"
     MEMORY_RECALLED = "memory.recalled"
     MEMORY_NOTED = "memory.noted"
+    HISTORY_COMPACTED = "history.compacted"
 
 
 TERMINAL = frozenset({EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_CANCELLED})

@@ -130,6 +130,9 @@ class ActiveRun:
     async def finish(self, outcome: Outcome) -> None:
         """Commit the end of the run, then publish it: whoever reads the event finds the row."""
         outcome = replace(outcome, cost=self.meter.total().cost)
+        compaction = self._attempt.compaction
+        if compaction is not None and (outcome.status != RunStatus.COMPLETED or not compaction.is_due()):
+            compaction = None
         # Before the end is committed, so that from then on only the last event can be missing in the log.
         await self._flush()
 
@@ -139,6 +142,8 @@ class ActiveRun:
                     return False, None
                 if self.run.waiting_until is not None:
                     await approvals.expire(session, self.run.id)
+                if compaction is not None:
+                    await compaction.add(session)
                 return True, await self._services.claim_next(session, self.run.conversation_id)
 
         is_ended, next_run = await retry_database(commit)
@@ -147,6 +152,8 @@ class ActiveRun:
             return
         if next_run is not None:
             self._services.start(next_run)
+        if compaction is not None:
+            self._services.compaction_due.set()
         self.log.ttl_seconds = store.ended_log_seconds(self.run, self.log.ttl_seconds)
         type_, fields = terminal_event(outcome)
         self.log.append(type_, **fields)

@@ -33,6 +33,7 @@ from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType
 from chat_agent.event_log.translator import EventTranslator
 from chat_agent.execution.agent_graph import setting_names, with_options, with_settings
+from chat_agent.execution.compaction.run_compaction import RunCompaction, policy_of
 from chat_agent.execution.handoff_limits import HandoffLimits
 from chat_agent.execution.interruption import Interruption, client_calls, interruption_of, resume_state
 from chat_agent.execution.partial_answer import closing_items, incomplete_message
@@ -81,6 +82,7 @@ class Attempt:
         self._options = RunOptions.model_validate(run.options)
         self._first_agent = run.first_agent or run.agent
         self._agents: Graph = {}
+        self.compaction: RunCompaction | None = None
         self._limits = service_limits(services.settings)
         self._journal = ToolCallJournal(services.database, run)
         failed_calls = self._journal.failed
@@ -154,6 +156,9 @@ class Attempt:
         memory = memory_of(self._services.database, run, self._log, uses, self._services.embedder)
         self._context = replace(self._context, memory=memory) if memory else self._context
         self._limits = limits_of(selection, self._settings)
+        if (policy := policy_of(run, selection)) is not None:
+            self._session.is_compacted = True
+            self.compaction = RunCompaction(policy, run, self._session, self._meter, self._services)
         self._meter.token_limit = self._limits.tokens
         database = self._services.database
         self._handoff_limits = HandoffLimits(selection, run, database, self._meter, self._stop_requested.set)
@@ -183,6 +188,8 @@ class Attempt:
             self._session.open_in_background(timeout / 6)
         else:
             await self._session.open(timeout / 6 if is_new else timeout)
+            if is_new and self.compaction is not None:
+                self.compaction.publish(self._log)
             if ids := self._session.superseded_runs:
                 await retry_database(partial(superseded.mark, self._services.database, run, ids))
         items = self._session.new_items

@@ -99,7 +99,7 @@ class RunManager:
         billing = resources.client("billing-webhook", settings.billing_internal_url, BILLING_SCOPE)
         self.budgets = Budgets(BillingClient(billing, settings.billing_timeout_seconds), settings)
         auth = resources.client("auth", settings.auth_internal_url, MEMBERS_SCOPE)
-        self._services = RunServices(
+        self.services = RunServices(
             settings=settings,
             database=resources.database,
             redis=resources.redis,
@@ -117,6 +117,7 @@ class RunManager:
             build_agents=self.build_agents,
             claim_next=self._claim_next,
             start=self.start,
+            compaction_due=asyncio.Event(),
         )
 
     async def select_agent(
@@ -160,7 +161,7 @@ class RunManager:
     def conversation_client(self, caller: Principal) -> ConversationClient:
         """Return the client for a caller's conversations."""
         assert caller.tenant_id  # noqa: S101  # the token of a person has one
-        return ConversationClient(self._services.conversations, caller.tenant_id, caller.user_id)
+        return ConversationClient(self.services.conversations, caller.tenant_id, caller.user_id)
 
     def event_source(self, run_id: UUID) -> EventSource:
         """Return where a run's events are read from: the buffer of a run that is active here, else Redis."""
@@ -171,7 +172,7 @@ class RunManager:
         """Start to execute a run that this process has claimed."""
         if run.id in self.active:
             self.active[run.id].abandon()
-        active = ActiveRun(run, self._services, is_new_conversation=is_new_conversation)
+        active = ActiveRun(run, self.services, is_new_conversation=is_new_conversation)
         self.active[run.id] = active
         active.task = self.run_in_background(self._execute(active))
 

@@ -1,5 +1,6 @@
 """What all runs of a process share."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +58,8 @@ class RunServices:
     # Claims the next run of a conversation, in the transaction that ends the run before it.
     claim_next: Callable[[AsyncSession, UUID], Awaitable[Run | None]]
     start: Callable[[Run], None]
+    # There may be a history to summarize.
+    compaction_due: asyncio.Event
 
     def run_context(
         self, run: Run, conversations: ConversationClient, journal: ToolCallJournal, taint: Taint

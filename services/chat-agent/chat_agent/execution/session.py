@@ -15,6 +15,7 @@ from servicekit.auth.end_users import application_of
 
 from chat_agent.clients.conversation import ConversationClient, StoredItem, TurnRef
 from chat_agent.clients.retry import retry_unavailable
+from chat_agent.compaction.block import summary_block
 from chat_agent.errors import ConversationNotFound
 from chat_agent.execution.history import difference
 from chat_agent.models import Run
@@ -29,6 +30,7 @@ INPUT_ROLES = frozenset({"user", "system", "developer"})
 
 # An item that no run has stored has another id.
 RUN_OF_ITEM = re.compile(r"^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-")
+FIRST_ITEM = re.compile(r"-0001$")
 
 
 class ConversationSession(SessionABC):
@@ -58,6 +60,9 @@ class ConversationSession(SessionABC):
         self._before_store = before_store
         self._on_stored = on_stored
         self._expires_at = expiry_of(run, settings)
+        # Whether it reads a summary in place of the items that this stands for.
+        self.is_compacted = False
+        self._summary: StoredItem | None = None
         self._earlier: list[StoredItem] = []
         self._initial = initial_items(run)
         self._replaced_history = run.prelude if run.replaces_history else None
@@ -96,9 +101,12 @@ class ConversationSession(SessionABC):
         initial = self._numbered(self._initial, 1)
         last = self._max_earlier if self._turn.attempt == 1 else MAX_ITEMS
         items = await retry_unavailable(
-            lambda: self._client.open_turn(self._turn, initial, last, self._expires_at, supersedes_after),
+            lambda: self._client.open_turn(
+                self._turn, initial, last, self._expires_at, supersedes_after, compacted=self.is_compacted
+            ),
             timeout_seconds,
         )
+        self._summary = items.pop(0) if items and items[0].kind == "summary" else None
         own, initial_ids = f"{self._turn.run_id}-", {item.id for item in initial}
         self._earlier = [item for item in items if not item.id.startswith(own)][-self._max_earlier :]
         self._new = [item for item in items if item.id.startswith(own) and item.id not in initial_ids]
@@ -143,6 +151,20 @@ class ConversationSession(SessionABC):
         """Return about how many characters all items have."""
         return sum(len(str(item.data)) for item in (*self._earlier, *self._new)) + len(str(self._initial))
 
+    @property
+    def item_count(self) -> int:
+        """Return how many items there are after the summary."""
+        return len(self._earlier) + len(self._initial) + len(self._new)
+
+    @property
+    def new_summary(self) -> StoredItem | None:
+        """Return the summary if no run has begun since it was stored."""
+        summary = self._summary
+        if summary is None:
+            return None
+        since = [item.id for item in self._earlier if item.position > summary.position]
+        return None if any(map(FIRST_ITEM.search, since)) else summary
+
     async def visible_items(self) -> list[TResponseInputItem]:
         """Return all that the model sees: the history, and the items that the run begins with."""
         return [*await self.get_items(), *self.input_items]
@@ -150,6 +172,8 @@ class ConversationSession(SessionABC):
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """Return the history, oldest first: the newest `limit` earlier items, and the run's own."""
         earlier = [item.data for item in self._earlier[-(limit or self._max_earlier) :]]
+        if self._summary is not None:
+            earlier.insert(0, summary_block(self._summary.data["text"]))
         if self._new:
             return drop_unpaired_calls([*earlier, *self._initial, *self.new_items])
         return drop_unpaired_calls(earlier, self._initial)

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from chat_agent.compaction.block import is_summary_block
+
 
 @dataclass
 class Taint:
@@ -28,7 +30,7 @@ class Taint:
 
 
 def is_untrusted(items: Sequence[Mapping[str, Any]], trusted_tools: Set[str]) -> bool:
-    """Return whether items hold the output of an untrusted tool, or a file.
+    """Return whether items hold the output of an untrusted tool, a file, or a summary of what may have.
 
     What a person writes and shows as images is their own; a file that they attach is often another's.
     """
@@ -36,7 +38,7 @@ def is_untrusted(items: Sequence[Mapping[str, Any]], trusted_tools: Set[str]) ->
     return any(
         names.get(item["call_id"]) not in trusted_tools
         if item.get("type") == "function_call_output"
-        else has_file(item)
+        else has_file(item) or is_summary_block(item)
         for item in items
     )
 

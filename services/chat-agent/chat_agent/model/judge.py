@@ -121,6 +121,7 @@ class Judges:
             return
         meter = METER.get()
         is_truncated = meter is not None and meter.is_truncated
+        last_call = meter.last_call if meter is not None else None
         # Tasks of their own: what they set is not seen by the run.
         tasks = [asyncio.create_task(self._check_one(one, stage, text, turns)) for one in checks]
         try:
@@ -130,7 +131,7 @@ class Judges:
                 task.cancel()
             await asyncio.wait(tasks)
             if meter is not None:
-                meter.is_truncated = is_truncated
+                meter.is_truncated, meter.last_call = is_truncated, last_call
 
     async def _check_one(self, check: ModelBased, stage: Stage, text: str, turns: Sequence[str]) -> None:
         IS_JUDGING.set(True)

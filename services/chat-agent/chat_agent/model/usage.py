@@ -23,6 +23,13 @@ TOKEN_FIELDS = [name for name in ModelUsage.model_fields if name not in {"model"
 ProviderUsage = ResponseUsage | agents.Usage
 
 
+class LastCall(NamedTuple):
+    """The newest call of a run: its model, and all tokens of its input and answer."""
+
+    model: str
+    tokens: int
+
+
 class Used(NamedTuple):
     """The tokens of one call."""
 
@@ -39,6 +46,7 @@ class UsageMeter:
         self.token_limit: int | None = None
         # Whether the newest answer ends at a limit of tokens.
         self.is_truncated = False
+        self.last_call: LastCall | None = None
         self._models: dict[str, ModelUsage] = {}
         self._catalogue = catalogue or Catalogue()
         # In millionths of a dollar, exactly; none where a price is not known.
@@ -101,6 +109,7 @@ class UsageMeter:
             self._add_cost(model, tokens)
         used = Used(tokens["input_tokens"], tokens["output_tokens"])
         self.tokens += sum(used)
+        self.last_call = LastCall(model, sum(used))
         return used
 
     def _add_cost(self, model: str, tokens: dict[str, int]) -> None:

@@ -9,7 +9,14 @@ from uuid import UUID
 import pytest
 from chat_agent.clients import auth
 from chat_agent.clients.auth import MembershipClient
-from chat_agent.clients.conversation import SCOPE, ConversationClient, StoredItem, TurnRef
+from chat_agent.clients.conversation import (
+    SCOPE,
+    ConversationClient,
+    HistoryChanged,
+    NewSummary,
+    StoredItem,
+    TurnRef,
+)
 from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.errors import (
     ConversationLimitReached,
@@ -227,6 +234,67 @@ async def test_opens_a_turn_that_supersedes_what_there_was() -> None:
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
                 assert await mine.open_turn(MINE, [first], last=200, supersedes_after=0) == [first]
+
+
+RANGE = {"first_position": 1, "last_position": 1}
+SUMMARY = NewSummary(text="In short.", item_count=1, replaces=None, **RANGE)
+READ = StoredItem(
+    id="summary-1",
+    data={"type": "summary", "text": "In short."},
+    position=2,
+    kind="summary",
+)
+SUMMARY_ITEM = {**READ.model_dump(), "data": match.like(READ.data), "position": match.int(2)}
+SUMMARY_PATH = f"/internal/v1/conversations/{CONVERSATION}/summaries/summary-1"
+
+
+async def test_opens_a_turn_with_a_summary_in_place_of_items() -> None:
+    first = StoredItem(id=f"{RUN}-0001", data=HELLO)
+    sent = {"attempt": 2, "items": [{"id": first.id, "data": HELLO}], "last": 200, "compacted": True}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(pact, "a turn that reads a summary", "a conversation with a summary", "PUT", TURN).with_body(
+            sent, "application/json"
+        ).will_respond_with(200).with_body(
+            {"items": [SUMMARY_ITEM, {"id": first.id, "data": match.like(HELLO)}]}, "application/json"
+        )
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert await mine.open_turn(MINE, [first], last=200, compacted=True) == [READ, first]
+
+
+async def test_reads_the_history_with_its_summary() -> None:
+    path = f"/internal/v1/conversations/{CONVERSATION}/history"
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(pact, "the history", "a conversation with a summary", "GET", path).with_query_parameter(
+            "last", "1000"
+        ).will_respond_with(200).with_body({"items": [SUMMARY_ITEM]}, "application/json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert await mine.history(CONVERSATION, last=1000) == [READ]
+
+
+async def test_stores_a_summary() -> None:
+    given = "a conversation with one message"
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(pact, "a summary to be stored", given, "PUT", SUMMARY_PATH).with_body(
+            SUMMARY.model_dump(exclude_none=True), "application/json"
+        ).will_respond_with(200)
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                await mine.store_summary(CONVERSATION, "summary-1", SUMMARY)
+
+
+async def test_hears_that_what_it_has_summarized_has_changed() -> None:
+    late = SUMMARY.model_copy(update={"item_count": 2})
+    given = "a conversation with one message"
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(pact, "a summary of items that have changed", given, "PUT", SUMMARY_PATH).with_body(
+            late.model_dump(exclude_none=True), "application/json"
+        ).will_respond_with(409).with_body({"code": "history_changed"}, "application/problem+json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                with pytest.raises(HistoryChanged):
+                    await mine.store_summary(CONVERSATION, "summary-1", late)
 
 
 async def test_opens_no_turn_in_the_conversation_of_another() -> None:

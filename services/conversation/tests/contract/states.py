@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from conversation import conversations, items, turns
+from conversation import conversations, items, summaries, turns
 from conversation.limits import ConversationLimits
 from conversation.models import Conversation
 from conversation.quotas import Quotas
-from conversation.schemas import NewConversation, NewItem, NewTurn
+from conversation.schemas import NewConversation, NewItem, NewSummary, NewTurn
 from servicekit.app import Resources
 from servicekit.auth.tokens import Principal
 from sqlalchemy import update
@@ -55,6 +55,13 @@ async def a_conversation_with_one_message(
         await items.append(db, caller(), UUID(conversation_id), [hello], LIMITED)
 
 
+async def a_conversation_with_a_summary(resources: Resources) -> None:
+    await a_conversation_with_one_message(resources)
+    summary = NewSummary(text="In short.", first_position=1, last_position=1, item_count=1)
+    async with resources.database.begin() as db:
+        await summaries.store(db, caller(), UUID(CONVERSATION), "summary-1", summary, LIMITED)
+
+
 async def a_conversation_with_one_turn(resources: Resources) -> None:
     await a_conversation_with_one_message(resources, item_id=f"{RUN}-0001")
 
@@ -84,6 +91,7 @@ STATES: dict[str, State] = {
     "no conversation": nothing,
     "an empty conversation": an_empty_conversation,
     "a conversation with one message": a_conversation_with_one_message,
+    "a conversation with a summary": a_conversation_with_a_summary,
     "a conversation with one turn": a_conversation_with_one_turn,
     "a conversation with a turn in its third attempt": a_conversation_with_a_turn_in_its_third_attempt,
     "a conversation that is full": a_conversation_that_is_full,

@@ -1,0 +1,1 @@
+"""Compaction: between turns, what an agent reads of a long conversation is summarized."""

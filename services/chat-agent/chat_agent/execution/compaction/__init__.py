@@ -1,0 +1,1 @@
+"""Compaction as runs and a worker do it."""
