@@ -13,7 +13,8 @@ from pydantic.errors import PydanticUserError
 from servicekit.auth.dependencies import every_route
 from testkit.contract_documents import app_of, services
 
-TIME = "2026-01-31T00:00:00Z"
+# Some routes take only times that are to come.
+TIME = "2126-01-31T00:00:00Z"
 NUMBERS = (1769817600, 1769817600.5, -2.6e-83, True, "1769817600", "1769817600.5", "-2.6e-83")
 
 

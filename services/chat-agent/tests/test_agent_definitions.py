@@ -1,5 +1,6 @@
 """Agents as data: a draft, its versions, what is refused, and what is written down."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -321,3 +322,27 @@ def test_changes_of_agents_are_in_the_audit_log(admin: httpx.Client, tenant: UUI
         assert f"chat_agent_{action}" in event
         assert '"agent":"support"' in event.replace(" ", "")
         assert "You help" not in event
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"description": "a\x00"},
+        {"tools": [{"name": "a\x00"}]},
+        {"mcp": [{"server": "a\x00"}]},
+        {"mcp": [{"server": "shop", "allow": ["a\x00"]}]},
+        {"variables": {"a\x00": {}}},
+        {
+            "guardrails": {
+                "input": {"guardrails": [{"name": "Keyword Filter", "config": {"keywords": ["\x00"]}}]}
+            }
+        },
+        {"output_schema": {"a\x00": True}},
+        {"starters": ["\ud800"]},
+    ],
+)
+def test_no_member_may_have_what_cannot_be_stored(admin: httpx.Client, member: dict[str, Any]) -> None:
+    body = json.dumps({"definition": definition(**member)})
+    headers = {"Content-Type": "application/json"}
+    response = admin.put(f"{AGENTS}/support", content=body, headers=headers)
+    assert error(response) == (422, "invalid_request")

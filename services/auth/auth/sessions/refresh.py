@@ -8,6 +8,7 @@ from prometheus_client import Counter
 from sqlalchemy import Row, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
+from sqlalchemy.orm.exc import StaleDataError
 
 from auth import audit, client_info, emails
 from auth.audit import Action
@@ -33,12 +34,22 @@ async def refresh(services: AuthServices, token: str, device: str | None = None)
 
     Raises InvalidRefreshToken, RefreshTokenReused or SecondFactorMissing.
     """
-    async with services.database.begin() as db:
-        # Given back and not raised: raising would undo the end of a session that was just found to be stolen.
-        outcome = await exchange(db, services, token, client_digests(services, device))
+    try:
+        outcome = await exchange_in_transaction(services, token, device)
+    except StaleDataError:  # the account was deleted meanwhile, and the session with it
+        raise InvalidRefreshToken from None
     if isinstance(outcome, Challenged):
         raise outcome
     return outcome
+
+
+async def exchange_in_transaction(
+    services: AuthServices, token: str, device: str | None
+) -> TokenResponse | Challenged:
+    """Exchange a token in a transaction of its own."""
+    async with services.database.begin() as db:
+        # Given back and not raised: raising would undo the end of a session that was just found to be stolen.
+        return await exchange(db, services, token, client_digests(services, device))
 
 
 def client_digests(services: AuthServices, device: str | None) -> list[bytes]:

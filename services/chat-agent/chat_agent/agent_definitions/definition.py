@@ -4,7 +4,7 @@ import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.agents.approvals import Approval
@@ -15,7 +15,7 @@ from chat_agent.guardrails.config import AgentGuardrails
 from chat_agent.mcp_servers.definition import McpUse
 from chat_agent.memory.use import MemoryUse
 from chat_agent.runs.options import Effort, MaxTokens, Probability, RunOptions, Temperature, Verbosity
-from chat_agent.schemas import VariableName, VariableValue, storable
+from chat_agent.schemas import VariableName, VariableValue, storable, storable_json
 
 # `transfer_to_<name>` is the name of a tool, and has at most 64 characters.
 NAME = re.compile("^[a-z][a-z0-9_]{0,49}$")
@@ -86,6 +86,9 @@ class AgentDefinition(RequestModel):
     """An agent of a tenant."""
 
     model_config = ConfigDict(frozen=True)
+
+    # Wherever in it: names of tools and servers are texts of others, too.
+    storable_members = model_validator(mode="before")(storable_json)
 
     schema_version: Literal[1] = 1
     description: Sentence = Field("", description="What it is for; other agents read it, too.")

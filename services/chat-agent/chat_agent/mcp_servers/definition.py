@@ -4,10 +4,11 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.agents.approvals import Approval
+from chat_agent.schemas import storable_json
 from chat_agent.tenant_secrets.schemas import SecretName
 
 # Two underscores part it from the name of a tool.
@@ -119,6 +120,8 @@ class ToolPolicy(RequestModel):
 
 class ServerConfig(RequestModel):
     """An MCP server that is reached over streamable HTTP."""
+
+    storable_members = model_validator(mode="before")(storable_json)
 
     url: Url
     transport: Literal["streamable_http"] = "streamable_http"

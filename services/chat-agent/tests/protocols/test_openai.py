@@ -192,7 +192,7 @@ class TestErrors:
         assert refused.value.param == "messages[0].content"
 
     def test_unknown_paths(self, ann: httpx.Client) -> None:
-        answer = ann.get("/v1/files")
+        answer = ann.get("/v1/assistants")
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
         assert answer.headers["content-type"] == "application/json"
 
