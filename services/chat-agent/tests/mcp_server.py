@@ -218,6 +218,10 @@ class AuthorizationServer:
         self.revoked: list[str] = []
         self.lifetime = 3600
         self.changes: Json = {}
+        # What the token endpoint answers in place of tokens.
+        self.refusal: tuple[int, Json] | None = None
+        # How the last request of tokens was authenticated: its header and its form.
+        self.authenticated_by: tuple[str | None, Json] = None, {}
 
     def knows(self, authorization: str | None) -> bool:
         """Return whether a request has a token that is valid."""
@@ -250,6 +254,9 @@ class AuthorizationServer:
 
     async def token(self, request: Request) -> JSONResponse:
         form = dict(parse_qsl((await request.body()).decode()))
+        self.authenticated_by = request.headers.get("authorization"), form
+        if self.refusal:
+            return JSONResponse(self.refusal[1], self.refusal[0])
         if form["grant_type"] == "refresh_token":
             return self.refresh(form["refresh_token"])
         query = self.codes.pop(form["code"], None)

@@ -1,5 +1,6 @@
 """People sign in for an MCP server: by OAuth with PKCE, in the middle of a run, and once for all replicas."""
 
+import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -254,6 +255,91 @@ def test_a_grant_that_is_gone_needs_a_sign_in_again(
     assert state_of(member) == "needs_login"
     sign_in(member, accounts)
     assert output_after(member, run, last)["output"] == 'pay: {"amount": 5}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": "invalid_request"}),
+        (408, {}),
+        (429, {"error": "slow_down"}),
+        (500, {}),
+        (503, {"error": "temporarily_unavailable"}),
+        (200, {"token_type": "Bearer"}),
+    ],
+    ids=str,
+)
+def test_a_grant_outlives_a_refresh_that_fails(
+    member: httpx.Client, accounts: AuthorizationServer, status: int, body: Json
+) -> None:
+    accounts.lifetime = 0
+    sign_in(member, accounts)
+    accounts.lifetime = 3600
+    accounts.refusal = status, body
+    output = output_after(member, start_run(member, CALL, agent_type="support"))
+    assert "authorization server" in output["output"]
+    assert state_of(member) == "connected"
+    accounts.refusal = None
+    output = output_after(member, start_run(member, CALL, agent_type="support"))
+    assert output["output"] == 'pay: {"amount": 5}'
+
+
+@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client"])
+def test_a_client_that_is_refused_is_registered_anew(
+    member: httpx.Client, accounts: AuthorizationServer, error: str
+) -> None:
+    accounts.lifetime = 0
+    sign_in(member, accounts)
+    accounts.lifetime = 3600
+    before = len(accounts.registered)
+    accounts.refusal = 401, {"error": error}
+    run, last, _ = waiting_run(member)
+    assert state_of(member) == "needs_login"
+    response = complete(member, accounts.grant(begin(member)))
+    assert error_of(response) == (422, "mcp_sign_in_failed")
+    accounts.refusal = None
+    sign_in(member, accounts)
+    assert output_after(member, run, last)["output"] == 'pay: {"amount": 5}'
+    # By the refresh, and by the sign-in after it.
+    assert len(accounts.registered) == before + 2
+
+
+@pytest.mark.parametrize(
+    ("supported", "is_in_header"),
+    [
+        ([], True),
+        (["client_secret_basic", "client_secret_post"], True),
+        (["client_secret_post"], False),
+        (["private_key_jwt", "client_secret_post", "none"], False),
+    ],
+    ids=str,
+)
+def test_a_secret_of_a_client_is_sent_as_the_server_takes_it(
+    person: Person,
+    tenant: UUID,
+    shop_url: str,
+    accounts: AuthorizationServer,
+    supported: list[str],
+    is_in_header: bool,
+) -> None:
+    accounts.changes = {"token_endpoint_auth_methods_supported": supported}
+    client = person(tenant, role="admin")
+    client.put("/api/v1/secrets/shop", json={"value": "a b:c%&"}).raise_for_status()
+    auth = {
+        "type": "oauth",
+        "redirect_uri": "https://app.example/mcp",
+        "client_id": "ours:1",
+        "client_secret": {"secret": "shop"},
+    }
+    put(client, shop_url, auth=auth).raise_for_status()
+    sign_in(client, accounts)
+    header, form = accounts.authenticated_by
+    if is_in_header:
+        assert base64.b64decode((header or "").removeprefix("Basic ")) == b"ours%3A1:a+b%3Ac%25%26"
+        assert form.keys().isdisjoint({"client_id", "client_secret"})
+    else:
+        assert header is None
+        assert (form["client_id"], form["client_secret"]) == ("ours:1", "a b:c%&")
 
 
 def test_a_revoked_sign_in_is_gone_here_and_there(

@@ -4,7 +4,8 @@ import base64
 import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import quote_plus, urlencode, urlsplit, urlunsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -76,7 +77,7 @@ async def register(http: OAuthHttp, server: AuthorizationServer, config: OAuth) 
         "redirect_uris": [config.redirect_uri],
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
-        "token_endpoint_auth_method": "none",
+        "token_endpoint_auth_method": auth_method(server, is_secret=False),
     }
     response = await http.send("POST", server.registration_endpoint, json=about)
     try:
@@ -110,17 +111,14 @@ def new_secret() -> str:
 
 
 async def redeem_code(http: OAuthHttp, attempt: Attempt, code: str) -> Grant:
-    """Redeem a code; raises McpSignInFailed, McpServerUnavailable."""
+    """Redeem a code; raises GrantRefused, McpSignInFailed, McpServerUnavailable."""
     form = {
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": attempt.client.redirect_uri,
         "code_verifier": attempt.verifier,
     }
-    try:
-        tokens = await request_tokens(http, attempt.server, attempt.client, attempt.resource, form)
-    except GrantRefused:
-        raise McpSignInFailed("The authorization server does not take the code.") from None
+    tokens = await request_tokens(http, attempt.server, attempt.client, attempt.resource, form)
     return Grant(
         server=attempt.server, client=attempt.client, resource=attempt.resource, **members_of(tokens)
     )
@@ -141,17 +139,15 @@ async def revoke(http: OAuthHttp, grant: Grant) -> None:
     """Revoke the tokens of a grant (RFC 7009), where that is possible."""
     if grant.server.revocation_endpoint is not None:
         form = {"token": grant.refresh_token or grant.access_token}
-        await http.post_form(
-            grant.server.revocation_endpoint, {**form, **id_of(grant.client)}, auth_of(grant.client)
-        )
+        await post_form(http, grant.server.revocation_endpoint, grant.server, grant.client, form)
 
 
 async def request_tokens(
     http: OAuthHttp, server: AuthorizationServer, client: OAuthClient, resource: str, form: dict[str, str]
 ) -> TokenResponse:
     """Return what a token endpoint answers; raises GrantRefused, McpSignInFailed, McpServerUnavailable."""
-    body = {**form, "resource": resource, **id_of(client)}
-    answer = await http.post_form(server.token_endpoint, body, auth_of(client))
+    body = {**form, "resource": resource}
+    answer = await post_form(http, server.token_endpoint, server, client, body)
     try:
         tokens = TokenResponse.model_validate(answer)
     except ValidationError:
@@ -161,14 +157,24 @@ async def request_tokens(
     return tokens
 
 
-def id_of(client: OAuthClient) -> dict[str, str]:
-    """Return what names a client that has no secret."""
-    return {} if client.client_secret else {"client_id": client.client_id}
+async def post_form(
+    http: OAuthHttp, url: str, server: AuthorizationServer, client: OAuthClient, form: dict[str, str]
+) -> dict[str, Any]:
+    """Return the answer to a form of a client, authenticated by what the server takes (RFC 6749, 2.3)."""
+    name, secret = client.client_id, client.client_secret
+    if secret is None:
+        return await http.post_form(url, {**form, "client_id": name})
+    if auth_method(server, is_secret=True) == "client_secret_post":
+        return await http.post_form(url, {**form, "client_id": name, "client_secret": secret})
+    return await http.post_form(url, form, (quote_plus(name), quote_plus(secret)))
 
 
-def auth_of(client: OAuthClient) -> tuple[str, str] | None:
-    """Return what authenticates a client that has a secret."""
-    return (client.client_id, client.client_secret) if client.client_secret else None
+def auth_method(server: AuthorizationServer, *, is_secret: bool) -> str:
+    """Return how a client is authenticated: the first way of ours that the server takes."""
+    ways = ("client_secret_basic", "client_secret_post")
+    known = ways if is_secret else ("none", *ways)
+    supported = server.token_endpoint_auth_methods_supported
+    return next((one for one in known if one in supported), known[0])
 
 
 def members_of(tokens: TokenResponse) -> dict[str, object]:

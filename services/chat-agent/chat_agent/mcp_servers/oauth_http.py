@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import httpx2
@@ -14,8 +15,24 @@ SECONDS = 5.0
 MAX_BYTES = 256 * 1024
 
 
+# A refusal for now, as a failure of the server is: the same request may succeed later.
+TRANSIENT_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
 class GrantRefused(Exception):
     """The authorization server does not take a code or a refresh token (`invalid_grant`)."""
+
+
+class ClientRefused(GrantRefused):
+    """The authorization server does not know the client any more (`invalid_client`)."""
+
+
+# Of the errors of RFC 6749 (5.2) those after which a grant is worth nothing.
+FINAL_ERRORS = {
+    "invalid_grant": GrantRefused,
+    "invalid_client": ClientRefused,
+    "unauthorized_client": ClientRefused,
+}
 
 
 @dataclass(frozen=True)
@@ -53,12 +70,12 @@ class OAuthHttp:
         """Return the answer to a form; raises GrantRefused, McpServerUnavailable, McpSignInFailed."""
         headers = {"Accept": "application/json"}
         response = await self.send("POST", url, data=dict(form), headers=headers, auth=auth)
-        if response.is_server_error:
+        if response.is_server_error or response.status_code in TRANSIENT_STATUSES:
             raise McpServerUnavailable("The authorization server does not answer.")
         answer = object_in(response) or {}
         if not response.is_success:
-            if answer.get("error") == "invalid_grant":
-                raise GrantRefused
+            if refusal := FINAL_ERRORS.get(str(answer.get("error"))):
+                raise refusal
             raise McpSignInFailed("The authorization server refuses the request.")
         return answer
 

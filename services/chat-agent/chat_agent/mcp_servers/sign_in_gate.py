@@ -8,7 +8,7 @@ from agents import RunContextWrapper
 from chat_agent.agents.approvals import NeedsApproval
 from chat_agent.agents.tool import RunContext
 from chat_agent.mcp_servers.access import McpAccess
-from chat_agent.mcp_servers.errors import McpServerUnavailable, McpSignInRequired
+from chat_agent.mcp_servers.errors import McpServerUnavailable, McpSignInFailed, McpSignInRequired
 from chat_agent.mcp_servers.registered import RegisteredServer
 
 
@@ -38,7 +38,7 @@ class SignInGate:
             await self.access.sign_ins.access_token(self.server, user_id)
         except McpSignInRequired:
             return False
-        except McpServerUnavailable:
+        except (McpServerUnavailable, McpSignInFailed):
             # The call says so.
             return True
         return True

@@ -23,7 +23,7 @@ from chat_agent.mcp_servers import oauth_client
 from chat_agent.mcp_servers.definition import OAuth
 from chat_agent.mcp_servers.errors import McpSignInExpired, McpSignInFailed, McpSignInRequired
 from chat_agent.mcp_servers.oauth_client import Attempt, Grant, OAuthClient
-from chat_agent.mcp_servers.oauth_http import GrantRefused, OAuthHttp
+from chat_agent.mcp_servers.oauth_http import ClientRefused, GrantRefused, OAuthHttp
 from chat_agent.mcp_servers.oauth_metadata import AuthorizationServer, discover
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.tables import McpSignIn
@@ -72,7 +72,12 @@ class SignIns:
         check_issuer(attempt.server, issuer)
         if code is None:
             raise McpSignInFailed("The sign-in was not granted.")
-        grant = await oauth_client.redeem_code(self.http, attempt, code)
+        try:
+            grant = await oauth_client.redeem_code(self.http, attempt, code)
+        except GrantRefused as refusal:
+            async with self.database.begin() as session:
+                await forget_client(session, server, refusal)
+            raise McpSignInFailed("The authorization server does not take the code.") from None
         async with self.database.begin() as session:
             row = await lock(session, server, user_id)
             await self._store(session, row, grant)
@@ -119,7 +124,8 @@ class SignIns:
     async def _refreshed(self, server: RegisteredServer, user_id: str, rejected: str | None) -> str:
         """Refresh under the lock of the row: of all processes, one redeems a refresh token.
 
-        The transaction lasts as long as the request of the token endpoint, at most REFRESH_SECONDS.
+        The transaction lasts as long as the request of the token endpoint, at most REFRESH_SECONDS. Whatever
+        fails there, the grant stays, unless it is refused.
         """
         async with self.database.begin() as session:
             row = await lock(session, server, user_id)
@@ -129,8 +135,9 @@ class SignIns:
             try:
                 async with asyncio.timeout(REFRESH_SECONDS):
                     new = await oauth_client.refresh(self.http, grant) if grant else None
-            except (GrantRefused, McpSignInFailed):
+            except GrantRefused as refusal:
                 new = None
+                await forget_client(session, server, refusal)
             if new is None:
                 row.state = "needs_login"
                 await secrets.remove(session, server.tenant_id, str(row.id), kind=GRANT)
@@ -222,6 +229,12 @@ async def lock(session: AsyncSession, server: RegisteredServer, user_id: str) ->
     await session.execute(new.on_conflict_do_nothing())
     own = select(McpSignIn).filter_by(server_id=server.id, user_id=user_id)
     return (await session.scalars(own.with_for_update())).one()
+
+
+async def forget_client(session: AsyncSession, server: RegisteredServer, refusal: GrantRefused) -> None:
+    """Delete a registered client that is refused: the next sign-in registers another."""
+    if isinstance(refusal, ClientRefused):
+        await secrets.remove(session, server.tenant_id, str(server.id), kind=CLIENT)
 
 
 def oauth_of(server: RegisteredServer) -> OAuth:
