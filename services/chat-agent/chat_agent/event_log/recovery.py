@@ -1,12 +1,20 @@
-"""Compares a run's log with its stored items: the difference is retracted, or appended."""
+"""Takes over a run's log, and compares it with the stored items: the difference is retracted, or appended."""
 
+import asyncio
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from redis.exceptions import RedisError
+
+from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType, RunEvent
 
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5
 HANDOFF = "transfer_to_"
 Identity = tuple[str, str]
 
@@ -47,6 +55,18 @@ class LoggedState:
 
     def _note_item(self, item_id: str) -> None:
         self.highest_item = max(self.highest_item, int(item_id.removeprefix("item_")))
+
+
+async def take_over(log: EventBuffer) -> LoggedState:
+    """Become the writer of a run's log, and read it; waits for as long as Redis is away."""
+    while True:
+        try:
+            last = await log.store.append(log.attempt, log.ttl_seconds)
+            log.start_after(max(last, 0))
+            return read_log_state(await log.store.all())
+        except (RedisError, OSError) as error:
+            logger.warning("log of a run not read yet", extra={"error": type(error).__name__})
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def read_log_state(events: Iterable[RunEvent]) -> LoggedState:

@@ -20,7 +20,7 @@ from chat_agent.execution.services import RunServices
 from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.models import Run, RunStatus
 from chat_agent.runs import approvals, leases, store
-from chat_agent.runs.outcome import Outcome, approval_payload, outcome_payload, terminal_event
+from chat_agent.runs.outcome import Outcome, approval_payload, outcome_payload, terminal_event, with_failure
 from chat_agent.schemas import Usage
 
 logger = logging.getLogger(__name__)
@@ -175,6 +175,5 @@ class ActiveRun:
         except SQLAlchemyError as error:
             logger.exception("the result of a run is not committed")
             if not is_outage(error):
-                failure = InternalError()
-                outcome = self._attempt.outcome(RunStatus.FAILED, None, failure.code(), failure.detail)
-                await self.finish(outcome)
+                outcome = self._attempt.outcome(RunStatus.FAILED, None)
+                await self.finish(with_failure(outcome, InternalError()))

@@ -7,9 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from agents import Agent, Runner, RunState, TResponseInputItem
-from redis.exceptions import RedisError
 from servicekit.errors import ServiceError
-from sqlalchemy.exc import SQLAlchemyError
 
 from chat_agent.agent_definitions.builder import Graph
 from chat_agent.agent_definitions.limits import limits_of, service_limits
@@ -20,9 +18,7 @@ from chat_agent.clients.conversation import ConversationClient
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import (
     CheckpointInvalid,
-    GuardrailTriggered,
     InternalError,
-    QuotaExceeded,
     RunTimedOut,
     Superseded,
     ToolOutcomeUnknown,
@@ -36,9 +32,9 @@ from chat_agent.execution.agent_graph import setting_names, with_options, with_s
 from chat_agent.execution.compaction.run_compaction import RunCompaction, policy_of
 from chat_agent.execution.handoff_limits import HandoffLimits
 from chat_agent.execution.interruption import Interruption, client_calls, interruption_of, resume_state
-from chat_agent.execution.partial_answer import closing_items, incomplete_message
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.session import ConversationSession
+from chat_agent.execution.unfinished_turn import UnfinishedTurn
 from chat_agent.guardrails.taint import Taint
 from chat_agent.guardrails.text_filter import is_about_message
 from chat_agent.memory.run_memory import memory_of
@@ -47,17 +43,15 @@ from chat_agent.model.fallbacks import ON_FALLBACK
 from chat_agent.model.provider import ERROR_HANDLERS
 from chat_agent.model.request import CALLER_SETTINGS
 from chat_agent.model.usage import UsageMeter
-from chat_agent.models import Approval, Run, RunStatus
-from chat_agent.provider_keys.keys import OWN_KEYS, has_own_key
-from chat_agent.runs import approvals, superseded
+from chat_agent.models import Run, RunStatus
+from chat_agent.provider_keys.keys import has_own_key
+from chat_agent.runs import superseded
 from chat_agent.runs.options import RunOptions
-from chat_agent.runs.outcome import Outcome
+from chat_agent.runs.outcome import Outcome, with_failure
 from chat_agent.runs.tool_calls import ToolCallJournal, missing_items, outcome_unknown_message
-from chat_agent.schemas import AgentVersion
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS = 0.5
 MAX_LOSSES = 5
 
 
@@ -94,6 +88,7 @@ class Attempt:
         )
         conversations = ConversationClient(services.conversations, run.tenant_id, run.user_id)
         self._session = ConversationSession(conversations, run, services.settings, before_store, checkpoint)
+        self._turn = UnfinishedTurn(run, services.database, self._session, self._journal, self._translator)
         self._config = with_settings(services.config, self._options)
         taint = Taint(
             self._session.visible_items, lambda: trusted_names(self._agents), self._journal.answered
@@ -117,12 +112,10 @@ class Attempt:
         """Stop the agent as the run's `stop` says."""
         self._stop_requested.set()
 
-    def outcome(
-        self, status: RunStatus, output: str | None, code: str | None = None, detail: str | None = None
-    ) -> Outcome:
+    def outcome(self, status: RunStatus, output: str | None, code: str | None = None) -> Outcome:
         """Return how the run ends, with its agent, handoffs and usage."""
         agent, handoffs = self._translator.agent.name, self._translator.handoffs
-        return Outcome(status, agent, handoffs, output, self._meter.total(), code, detail)
+        return Outcome(status, agent, handoffs, output, self._meter.total(), code)
 
     async def result(self, *, is_new_conversation: bool) -> Outcome | Interruption:
         """Return how the run ends or what it waits for; raises only Superseded."""
@@ -146,11 +139,7 @@ class Attempt:
     async def _load_agents(self) -> None:
         """Load the agents in the versions with which the run began."""
         run = self.run
-        OWN_KEYS.set(await retry_database(lambda: self._services.provider_keys.of_tenant(run.tenant_id)))
-        versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
-        selection = await retry_database(
-            lambda: self._services.agents.restore(run.tenant_id, run.agent, versions)
-        )
+        selection = await retry_database(partial(self._services.restore_agents, run))
         self._agents = self._services.build_agents(run.tenant_id, selection, self._options.variables)
         uses = {name: one.memory for name, one in selection.definitions.items()}
         memory = memory_of(self._services.database, run, self._log, uses, self._services.embedder)
@@ -181,7 +170,7 @@ class Attempt:
         is_new = run.attempt == 1
         if is_new:
             self._append_started()
-        logged = recovery.LoggedState() if is_new else await self._take_over_log()
+        logged = recovery.LoggedState() if is_new else await recovery.take_over(self._log)
         # A client that has read nothing yet learns soon that it failed; a run in progress can wait.
         timeout = self._settings.conversation_timeout_seconds
         if is_new_conversation:
@@ -209,18 +198,6 @@ class Attempt:
 
     def _append_started(self) -> None:
         self._log.append(EventType.RUN_STARTED, agent=self._first_agent, model=self.run.model)
-
-    async def _take_over_log(self) -> recovery.LoggedState:
-        """Become the writer of the run's log, and read it; waits for as long as Redis is away."""
-        events = self._log.store
-        while True:
-            try:
-                last = await events.append(self._log.attempt, self._log.ttl_seconds)
-                self._log.start_after(max(last, 0))
-                return recovery.read_log_state(await events.all())
-            except (RedisError, OSError) as error:
-                logger.warning("log of a run not read yet", extra={"error": type(error).__name__})
-                await asyncio.sleep(RETRY_SECONDS)
 
     def _estimate_lost(self, logged: recovery.LoggedState) -> None:
         """Estimate the usage of the answer during which a worker was lost; it was not recorded."""
@@ -290,9 +267,9 @@ class Attempt:
     async def _agent_input(self) -> list[TResponseInputItem] | RunState[RunContext]:
         """Return what the agent starts with: the message, the stored items, or a suspended state."""
         if self.run.state:
-            requests = await retry_database(self._approvals)
             agent = with_options(self._agents[self._first_agent], self._options)
-            return await resume_state(self.run, agent, self._options, requests, self._context)
+            database = self._services.database
+            return await resume_state(database, self.run, agent, self._options, self._context)
         if self.run.attempt > 1:
             for call in await self._journal.unstored_calls(self._session.new_items):
                 if call.output is None:
@@ -300,21 +277,12 @@ class Attempt:
                 await self._session.add(missing_items(call, self._session.new_items))
         return self._session.input_items
 
-    async def _approvals(self) -> list[Approval]:
-        async with self._services.database.begin() as session:
-            return await approvals.list_for_run(session, self.run.id)
-
     async def _stopped(self) -> Outcome:
         """End a run whose stop was requested: store the partial answer, or roll everything back."""
         if self.run.stop == "rollback":
-            await self._roll_back()
+            await self._turn.roll_back()
             return self.outcome(RunStatus.CANCELLED, None, "rolled_back")
-        return self.outcome(RunStatus.CANCELLED, await self._store_partial())
-
-    async def _roll_back(self) -> None:
-        self._translator.complete_partial()
-        await self._session.rollback()
-        await retry_database(partial(superseded.unmark, self._services.database, self.run))
+        return self.outcome(RunStatus.CANCELLED, await self._turn.close())
 
     async def _fail(self, error: Exception) -> Outcome:
         failure = failures.to_service_error(error)
@@ -326,34 +294,10 @@ class Attempt:
             exc_info=error if is_unexpected else None,
         )
         if is_withdrawn := is_about_message(failure):
-            await self._withdraw()
-        output = None if is_withdrawn else await self._store_partial()
-        outcome = self.outcome(RunStatus.FAILED, output, failure.code(), failure.detail)
-        quota = failure.extensions if isinstance(failure, QuotaExceeded) else None
-        guardrail = failure.extensions if isinstance(failure, GuardrailTriggered) else None
-        outcome = replace(outcome, is_withdrawn=is_withdrawn)
-        return replace(outcome, exceeded_quota=quota, triggered_guardrail=guardrail)
-
-    async def _withdraw(self) -> None:
-        """Delete a message that may not be stored, and what was answered to it."""
-        try:
-            await self._roll_back()
-        except (ServiceError, SQLAlchemyError, OSError) as error:
-            logger.warning("message not deleted", extra={"error": type(error).__name__})
-
-    async def _store_partial(self) -> str | None:
-        """Store the partial answer, incomplete, and an output for every open call; return its text."""
-        partial = self._translator.complete_partial()
-        text = partial or self._translator.last_text
-        try:
-            await self._session.wait_until_open()
-            items = self._session.new_items
-            outputs = closing_items(items, await self._journal.unstored_calls(items))
-            await self._session.add([*outputs, *incomplete_message(self.run, partial)])
-        except (ServiceError, SQLAlchemyError, OSError) as error:
-            # The run ends all the same, and this must not hide why.
-            logger.warning("partial answer not stored", extra={"error": type(error).__name__})
-        return text or None
+            await self._turn.withdraw()
+        output = None if is_withdrawn else await self._turn.close()
+        outcome = with_failure(self.outcome(RunStatus.FAILED, output), failure)
+        return replace(outcome, is_withdrawn=is_withdrawn)
 
 
 def resume_reason(run: Run) -> str:

@@ -1,7 +1,7 @@
 """What a run asks a person before it continues, and how it continues with the decisions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -9,10 +9,13 @@ from agents import Agent, RunContextWrapper, RunState
 from agents.exceptions import UserError
 from agents.items import ToolApprovalItem
 from agents.result import RunResultStreaming
+from servicekit.database import Database
 
 from chat_agent.agents.tool import RunContext
+from chat_agent.clients.retry import retry_database
 from chat_agent.errors import ApprovalExpired, CheckpointInvalid
 from chat_agent.models import Approval, Run
+from chat_agent.runs import approvals
 from chat_agent.runs.options import RunOptions
 
 
@@ -58,17 +61,13 @@ def approval_of(run: Run, item: ToolApprovalItem, sign_in: dict[str, Any] | None
 
 
 async def resume_state(
-    run: Run,
-    agent: Agent[RunContext],
-    options: RunOptions,
-    approvals: Sequence[Approval],
-    context: RunContext,
+    database: Database, run: Run, agent: Agent[RunContext], options: RunOptions, context: RunContext
 ) -> RunState[RunContext]:
     """Restore the state in which a run waited, with the decisions applied.
 
     Raises CheckpointInvalid, ApprovalExpired.
     """
-    decisions = {approval.call_id: approval for approval in approvals}
+    decisions = await retry_database(partial(decisions_of, database, run))
     try:
         state = await RunState.from_string(
             agent, run.state or "", context_override=RunContextWrapper(context)
@@ -88,6 +87,12 @@ async def resume_state(
         else:
             state.reject(item, rejection_message=rejection_message(decision))
     return state
+
+
+async def decisions_of(database: Database, run: Run) -> dict[str, Approval]:
+    """Return the approvals of a run by the calls that they are about."""
+    async with database.begin() as session:
+        return {one.call_id: one for one in await approvals.list_for_run(session, run.id)}
 
 
 def rejection_message(decision: Approval) -> str:

@@ -27,8 +27,10 @@ from chat_agent.memory.embedder import Embedder
 from chat_agent.model.prices import Catalogue
 from chat_agent.model.tool_guard import ToolGuard
 from chat_agent.models import Run
+from chat_agent.provider_keys.keys import OWN_KEYS
 from chat_agent.provider_keys.lookup import ProviderKeys
 from chat_agent.runs.tool_calls import ToolCallJournal
+from chat_agent.schemas import AgentVersion
 from chat_agent.settings import Settings
 
 
@@ -60,6 +62,12 @@ class RunServices:
     start: Callable[[Run], None]
     # There may be a history to summarize.
     compaction_due: asyncio.Event
+
+    async def restore_agents(self, run: Run) -> AgentSelection:
+        """Return the agents with which a run began; set the keys with which its tenant calls models."""
+        OWN_KEYS.set(await self.provider_keys.of_tenant(run.tenant_id))
+        versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
+        return await self.agents.restore(run.tenant_id, run.agent, versions)
 
     def run_context(
         self, run: Run, conversations: ConversationClient, journal: ToolCallJournal, taint: Taint

@@ -1,8 +1,11 @@
 """How a run ends, and its last event."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from servicekit.errors import ServiceError
+
+from chat_agent.errors import GuardrailTriggered, QuotaExceeded
 from chat_agent.event_log.store import EventType
 from chat_agent.event_log.translator import redact
 from chat_agent.models import Approval, Run
@@ -45,6 +48,17 @@ def outcome_from_row(run: Run) -> Outcome:
         is_truncated=run.is_truncated,
         tool_calls=run.tool_calls,
         exceeded_quota=run.exceeded_quota,
+    )
+
+
+def with_failure(outcome: Outcome, failure: ServiceError) -> Outcome:
+    """Return the outcome of a run that failed: the code, and the limit or the guardrail that ended it."""
+    return replace(
+        outcome,
+        error_code=failure.code(),
+        error_detail=failure.detail,
+        exceeded_quota=failure.extensions if isinstance(failure, QuotaExceeded) else None,
+        triggered_guardrail=failure.extensions if isinstance(failure, GuardrailTriggered) else None,
     )
 
 

@@ -25,8 +25,6 @@ from chat_agent.execution.compaction.turns import part_to_summarize
 from chat_agent.execution.services import RunServices
 from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.models import Run
-from chat_agent.provider_keys.keys import OWN_KEYS
-from chat_agent.schemas import AgentVersion
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +106,7 @@ class SummaryCall:
     async def summarize(self, conversations: ConversationClient) -> NewSummary | None:
         """Return a summary that is recorded; none where there is nothing to summarize."""
         services, run = self._services, self._run
-        OWN_KEYS.set(await services.provider_keys.of_tenant(run.tenant_id))
-        versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
-        selection = await services.agents.restore(run.tenant_id, run.agent, versions)
+        selection = await services.restore_agents(run)
         policy = policy_of(run, selection)
         if policy is None or selection.first is None:
             return None
