@@ -22,6 +22,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from testkit.databases import Databases
+from testkit.eventually import time_limit
 
 TENANT = UUID("11111111-1111-4111-8111-111111111111")
 
@@ -180,7 +181,7 @@ def until() -> Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]:
     """Give a function that waits for what some worker will bring about."""
 
     async def wait(condition: Callable[[], Awaitable[object]]) -> None:
-        async with asyncio.timeout(30):
+        async with time_limit():
             while not await holds(condition):  # noqa: ASYNC110  # what happens in Redis sets no event here
                 await asyncio.sleep(0.005)
 

@@ -1,6 +1,5 @@
 """The alarm: a key that is burnt is refused by every service within seconds, over real Redis."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,6 +9,7 @@ from servicekit.jwks import invalidation
 from servicekit.jwks.cache import JwksCache
 from servicekit.jwks.invalidation import CHANNEL, JwksInvalidationListener
 from servicekit.workers.supervisor import running_all
+from testkit.eventually import time_limit
 from testkit.issuer import Issuer, JwksResponse
 
 
@@ -51,7 +51,7 @@ async def test_a_burnt_key_is_refused_at_once_also_while_the_issuer_is_away(keys
         assert (await keys.get(kid)).kid == kid
         issuer.answer = JwksResponse(status=503)
         await invalidation.publish_key_revocation(redis, [kid])
-        async with asyncio.timeout(30):
+        async with time_limit():
             await until(lambda: is_refused(keys, kid))
     await until(lambda: listening(redis, 0))
 
@@ -64,7 +64,7 @@ async def test_a_change_is_looked_up_at_once(keys, issuer, redis, until):
         issuer.rotate()
         issuer.withdraw(old)
         await invalidation.publish_key_revocation(redis)
-        async with asyncio.timeout(30):
+        async with time_limit():
             await until(lambda: is_refused(keys, old.kid))
         assert (await keys.get(issuer.key.kid)).kid == issuer.key.kid
 
@@ -75,9 +75,8 @@ async def test_signals_that_were_missed_are_caught_up_with(keys, issuer, redis, 
     issuer.rotate()
     issuer.published = [issuer.key.jwk]
     await invalidation.publish_key_revocation(redis, [kid])
-    async with running_all([JwksInvalidationListener(redis, keys)]):
-        async with asyncio.timeout(30):
-            await until(lambda: is_refused(keys, kid))
+    async with running_all([JwksInvalidationListener(redis, keys)]), time_limit():
+        await until(lambda: is_refused(keys, kid))
 
 
 async def test_goes_on_after_the_connection_was_cut(keys, issuer, redis, until):
@@ -90,11 +89,11 @@ async def test_goes_on_after_the_connection_was_cut(keys, issuer, redis, until):
         issuer.rotate()
         issuer.withdraw(old)
         await invalidation.publish_key_revocation(redis, [old.kid])
-        async with asyncio.timeout(30):
+        async with time_limit():
             await until(lambda: is_refused(keys, old.kid))
         await until(lambda: listening(redis))
         await invalidation.publish_key_revocation(redis, [issuer.key.kid])
-        async with asyncio.timeout(30):
+        async with time_limit():
             await until(lambda: is_refused(keys, issuer.key.kid))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from servicekit.workers.base import LoopWorker
 from servicekit.workers.supervisor import running_all
+from testkit.eventually import time_limit
 
 
 class Shaky(LoopWorker):
@@ -73,7 +74,7 @@ async def test_a_worker_does_not_hammer_what_is_away() -> None:
 
 async def test_a_worker_stops_although_a_library_swallows_its_cancellation(until: Any) -> None:
     worker = HardOfHearing(failures=0)
-    async with asyncio.timeout(30), running_all([worker]):
+    async with time_limit(), running_all([worker]):
         await until(lambda: asyncio.sleep(0, worker.steps))
     assert worker.steps == 1
 
@@ -81,7 +82,7 @@ async def test_a_worker_stops_although_a_library_swallows_its_cancellation(until
 async def test_relays_and_consumers_stop_at_whatever_moment(bus: Any) -> None:
     await bus.publish(*range(5))
     for moment in range(40):
-        async with asyncio.timeout(60), running_all([bus.relay(), bus.consumer()]):
+        async with time_limit(), running_all([bus.relay(), bus.consumer()]):
             await asyncio.sleep(moment / 2000)
 
 

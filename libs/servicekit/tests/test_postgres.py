@@ -13,6 +13,7 @@ from servicekit.postgres import AddressInvalid, Connector, create_engine
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from testkit.databases import query
+from testkit.eventually import time_limit
 
 
 async def answer(url: str, statement: str = "select 1") -> tuple[object, ...]:
@@ -105,7 +106,7 @@ async def read_only(server: Postgres, word: str) -> None:
 
 async def until_refused(write: Callable[[], Awaitable[int]]) -> None:
     """Write until it fails: a session hears of the change a moment later."""
-    async with asyncio.timeout(60):
+    async with time_limit():
         while True:
             await write()
 

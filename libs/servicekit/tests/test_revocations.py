@@ -23,6 +23,7 @@ from servicekit.settings import ServiceSettings
 from servicekit.workers.supervisor import running_all
 from testkit.app import client, running
 from testkit.databases import Databases
+from testkit.eventually import time_limit
 
 NOW = int(time.time())
 ANN, BOB = (f"user:{n * 8}-{n * 4}-4{n * 3}-8{n * 3}-{n * 12}" for n in "12")
@@ -243,7 +244,7 @@ async def test_every_service_refuses_what_was_revoked_even_where_no_workers_run(
         # Known from the first request on.
         assert (await other.get("/seen")).json()["code"] == "invalid_token"
         await publish(redis, [format_entry("session", "mine", NOW)])
-        async with asyncio.timeout(60):
+        async with time_limit():
             while (answer := await mine.get("/seen")).status_code == 200:  # noqa: ASYNC110  # it asks
                 await asyncio.sleep(0.02)
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")

@@ -117,6 +117,11 @@ class Stack(AbstractContextManager["Stack"]):
         """The owner of the first tenant."""
         return owner.first_owner(self.layout)
 
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why components do not come up, of those that do not."""
+        return {name: one.problem for name, one in self._supervisors.items() if one.problem}
+
     def pid(self, component: str) -> int | None:
         """Return the process id of a component, while it runs."""
         return self._supervisors[component].component.pid
@@ -203,12 +208,9 @@ class Stack(AbstractContextManager["Stack"]):
             supervisor.join()
 
     def _write_run_file(self) -> None:
-        supervisors = self._supervisors.values()
-        problems = {
-            supervisor.component.name: supervisor.problem for supervisor in supervisors if supervisor.problem
-        }
+        components = [supervisor.component for supervisor in self._supervisors.values()]
         with suppress(OSError):  # a full disk must not end the supervisors, which write this down
-            run_file.write(self.layout, [supervisor.component for supervisor in supervisors], problems)
+            run_file.write(self.layout, components, self.problems)
 
 
 def stop_together(components: Sequence[Component]) -> None:

@@ -12,6 +12,7 @@ from servicekit.auth import api_keys
 from servicekit.settings import ServiceSettings
 from testkit.app import client, running
 from testkit.combined_app import CombinedApp
+from testkit.eventually import time_limit
 from testkit.live_server import serving
 
 from .route_table import router
@@ -368,7 +369,7 @@ async def test_opens_every_service_within_its_scopes_and_shuts_them_within_secon
     lowered = await another_service.get("/reads", headers={**bearer, "X-Tenant-Id": str(uuid4())})
     assert lowered.json()["code"] == "tenant_mismatch"
     await ask(auth, "DELETE", f"/{key['id']}", owner["access_token"])
-    async with asyncio.timeout(60):
+    async with time_limit():
         while (await another_service.get("/reads", headers=bearer)).status_code == 200:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     refused = await another_service.get("/reads", headers=bearer)

@@ -9,6 +9,7 @@ from auth.security import bounded_wait, lockout
 from auth.security.lockout import Lockout
 from redis.asyncio import Redis
 from servicekit.rate_limits import ConcurrencyLimited, Limits
+from testkit.eventually import time_limit
 
 WRONG = "some other words again"
 NOBODY = "nobody@example.com"
@@ -96,7 +97,7 @@ async def test_an_address_without_an_account_is_answered_alike(auth, ann, patien
 
 
 async def wait_for(semaphore, times):
-    async with asyncio.timeout(30):
+    async with time_limit():
         for _ in range(times):
             await semaphore.acquire()
 

@@ -11,10 +11,11 @@ from auth.security.revocation import purge
 from sandbox.embedded import Valkey
 from servicekit.auth.revocations import REMEMBERED_SECONDS
 from testkit.databases import Databases
+from testkit.eventually import time_limit
 from testkit.plugin import service_folder
 
 from .conftest import Auth, Variables, started
-from .test_revocation import BOUND_SECONDS, refused_after, shop
+from .test_revocation import shop, until_refused
 from .test_step_up import grow_old
 from .test_tenants import environment
 
@@ -55,7 +56,7 @@ def run(monkeypatch, auth, *arguments):
 
 async def sign_in_again(auth, email="ann@example.com"):
     """Sign in until the second is over up to which everybody was signed out."""
-    async with asyncio.timeout(BOUND_SECONDS):
+    async with time_limit():
         while True:
             bundle = await auth.session(email)
             if (await auth.refresh(bundle)).status_code == 200:
@@ -80,7 +81,7 @@ async def test_a_person_is_out_everywhere_and_nobody_else(operated):
         answer = await end(auth, operator, user_id=bob["user_id"].removeprefix("user:"))
         assert (answer.status_code, answer.json()) == (200, {"ended": 2})
         for bundle in (bob, elsewhere.json()):
-            await refused_after(ask, bundle)
+            await until_refused(ask, bundle)
             assert code(await auth.refresh(bundle)) == (401, "invalid_refresh_token")
         assert (await ask(ann)).status_code == 200
     [row] = await auth.audited("sessions_ended")
@@ -113,7 +114,7 @@ async def test_everybody_is_signed_out_at_every_service_within_five_seconds(oper
         answer = await end(auth, operator, everybody=True)
         assert (answer.status_code, answer.json()) == (200, {"ended": 2})
         for bundle in (ann, operator):
-            await refused_after(ask, bundle)
+            await until_refused(ask, bundle)
             assert code(await auth.refresh(bundle)) == (401, "invalid_refresh_token")
         async with shop(auth) as started_later:
             assert (await started_later(ann)).status_code == 401
@@ -230,7 +231,7 @@ async def test_a_command_ends_the_sessions_of_everybody(auth, monkeypatch, capsy
         assert await run(monkeypatch, auth, "--everybody") == 0
         assert capsys.readouterr().out.startswith("Ended 2 sessions.")
         for bundle in (ann, bob):
-            await refused_after(ask, bundle)
+            await until_refused(ask, bundle)
             assert (await auth.refresh(bundle)).status_code == 401
     await sign_in_again(auth)
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from auth.errors import TooManySignIns
 from auth.security import lockout
+from testkit.eventually import time_limit
 
 from .conftest import SESSION_OVER
 
@@ -45,7 +46,7 @@ async def test_tells_the_owner_and_the_audit_log(auth):
 async def test_a_password_that_is_replaced_while_somebody_signs_in_with_it_opens_nothing(auth):
     await auth.somebody()
     replacement = await auth.app.state.services.passwords.hash(NEW)
-    async with asyncio.timeout(30), auth.database.transaction():
+    async with time_limit(), auth.database.transaction():
         await auth.database.execute("update users set password_hash = $1", replacement)
         signing_in = asyncio.create_task(auth.sign_in())
         while not await auth.database.fetchval("select count(*) from pg_locks where not granted"):

@@ -14,6 +14,7 @@ from auth.models import SigningKeyRing
 from auth.settings import Settings
 from servicekit.database import Database
 from sqlalchemy import delete
+from testkit.eventually import time_limit
 from testkit.live_server import NO_AUTHORITIES
 from testkit.service_process import ServiceProcess, environment_of
 
@@ -99,7 +100,7 @@ async def test_all_replicas_change_keys_together(auth, sharing, replica):
         before = [await key_ids(http, one.url) for one in up]
         assert before[0] == before[1]
         await asyncio.to_thread(rotate, environment_of(sharing))
-        async with asyncio.timeout(30):
+        async with time_limit():
             while [len(await key_ids(http, one.url)) for one in up] != [2, 2]:  # noqa: ASYNC110  # it asks
                 await asyncio.sleep(0.05)
         assert await key_ids(http, up[0].url) == await key_ids(http, up[1].url)

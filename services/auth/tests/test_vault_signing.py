@@ -24,6 +24,7 @@ from auth.signing.vault import (
 )
 from auth.signing.vault_keys import KeyCreationFailed, TransitKeys
 from servicekit.http.client import HttpPool
+from testkit.eventually import time_limit
 
 from .conftest import SEALING_KEY
 from .factor_helpers import answered, challenged, enrol
@@ -295,7 +296,7 @@ async def test_makes_nobody_wait_who_needs_no_signature(start, vault_settings, s
     held = [await service.somebody(), *[await service.session() for _ in range(18)]]
     signing_vault.fault(delay=30, count=10_000)
     refreshes = [asyncio.create_task(service.refresh(bundle)) for bundle in held]
-    async with asyncio.timeout(60):
+    async with time_limit():
         while sum(one.done() for one in refreshes) < len(held) - 8:  # noqa: ASYNC110  # they are refused at once
             await asyncio.sleep(0.01)
     for _ in range(3):
@@ -357,7 +358,7 @@ async def test_moves_to_vault_and_back_and_nobody_notices(start, variables, sign
         new = await keys.rotate(at_once=True)
         second = await start(**{**access, "auth_signer": signer})
         newest = held[-1]
-        async with asyncio.timeout(60):
+        async with time_limit():
             while newest["kid"] != new.kid:
                 newest = (await second.refresh(newest)).json()
                 await everybody_is_in()
@@ -391,7 +392,7 @@ async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
     signing_vault.recover()
     for replica in (service, await start(**vault_settings)):
         assert (await replica.public.get("/.well-known/jwks.json")).json() == {"keys": []}
-        async with asyncio.timeout(30):
+        async with time_limit():
             while (await replica.me(held["access_token"])).status_code != 401:  # noqa: ASYNC110  # it asks
                 await asyncio.sleep(0.02)
         assert await refused(await replica.sign_in()) == (503, "signing_keys_unavailable")

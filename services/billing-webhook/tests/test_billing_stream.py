@@ -29,7 +29,7 @@ from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import running_all
 from sqlalchemy import insert, text
 from testkit.app import running
-from testkit.eventually import until_async
+from testkit.eventually import time_limit, until_async
 from testkit.live_server import serving
 from testkit.service_process import ServiceProcess
 
@@ -432,7 +432,7 @@ async def test_a_process_of_workers_alone_closes_its_connections_when_it_ends(on
         return not await is_connected()
 
     app = create_service("billing-webhook", changed, workers=standalone_workers)
-    async with asyncio.timeout(60):
+    async with time_limit():
         async with running(app):
             await commit(app.state.resources.database, uuid4(), *notes("new"))
             await until_async(is_connected)

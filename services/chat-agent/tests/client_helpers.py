@@ -1,6 +1,5 @@
 """What the tests of runs have in common: asking, hearing, and waiting for what is to come."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -86,12 +85,3 @@ def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
     """Make calls all at the same time."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return [each.result() for each in [pool.submit(call) for call in calls]]
-
-
-def wait_for(condition: Callable[[], T], seconds: float = 60) -> T:
-    """Wait for something to become true; gives it."""
-    deadline = time.monotonic() + seconds
-    while not (seen := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-    return seen

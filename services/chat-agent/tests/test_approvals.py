@@ -14,6 +14,7 @@ from chat_agent.agents.tool import RunContext, tool
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from testkit.databases import query
+from testkit.eventually import until
 from testkit.live_server import serving
 from testkit.sse import events
 
@@ -28,7 +29,6 @@ from .client_helpers import (
     read_events,
     read_run,
     start_run,
-    wait_for,
     wait_until_finished,
 )
 
@@ -175,7 +175,7 @@ def test_what_is_allowed_is_done_once_and_the_run_goes_on(
 
 def test_all_events_can_be_streamed_anywhere(ann: httpx.Client, waiting: Run, at: str) -> None:
     answer(ann, waiting, at)
-    wait_for(lambda: read_run(ann, waiting)["status"] == "completed")
+    until(lambda: read_run(ann, waiting)["status"] == "completed")
     received = read_events(ann, waiting)
     assert received == read_events(ann, waiting, at=at)
     assert [event.id for event in received] == list(range(1, len(received) + 1))
@@ -371,7 +371,7 @@ def test_what_nobody_answers_in_time_fails_by_name(
 ) -> None:
     waiting = asking(ann, at=hasty_url)
     last = last_id(ann, waiting)
-    run = wait_for(lambda: (now := read_run(ann, waiting))["status"] != "waiting" and now)
+    run = until(lambda: (now := read_run(ann, waiting))["status"] != "waiting" and now)
     received = read_events(ann, run, last)
     run = read_run(ann, run)
     assert (run["status"], run["error_code"]) == ("failed", "approval_expired")
@@ -446,7 +446,7 @@ def test_a_run_waits_for_auth_to_come_back(
     last = last_id(ann, waiting)
     other_services.auth_down = True
     answer(ann, waiting)
-    wait_for(lambda: other_services.membership_requests)
+    until(lambda: other_services.membership_requests)
     other_services.auth_down = False
     assert after_waiting(ann, waiting, last)["status"] == "completed"
     assert till.paid == [5]
@@ -469,7 +469,7 @@ def test_a_run_that_is_stopped_needs_nobody_to_vouch_for_it(
 ) -> None:
     other_services.membership_response = None
     assert cancel_run(ann, waiting).status_code == 200
-    run = wait_for(lambda: (now := read_run(ann, waiting))["ended_at"] and now)
+    run = until(lambda: (now := read_run(ann, waiting))["ended_at"] and now)
     assert run["status"] == "cancelled"
 
 
@@ -479,7 +479,7 @@ def test_a_run_that_waits_can_be_cancelled(
     last = last_id(ann, waiting)
     assert cancel_run(ann, waiting, at).status_code == 200
     assert error_of(answer(ann, waiting)) == (409, "approval_answered")
-    run = wait_for(lambda: (now := read_run(ann, waiting))["ended_at"] and now)
+    run = until(lambda: (now := read_run(ann, waiting))["ended_at"] and now)
     assert run["status"] == "cancelled"
     assert read_events(ann, run, last)[-1].type == "run.cancelled"
     assert [one["status"] for one in run["approvals"]] == ["expired"]

@@ -17,6 +17,7 @@ from chat_agent.settings import IMAGES_AND_FILES, Settings
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from servicekit.auth.dependencies import every_route
+from testkit.eventually import until
 from testkit.live_server import serving
 
 from .billing_fake import Billing
@@ -31,7 +32,6 @@ from .client_helpers import (
     read_events,
     start_run,
     start_streaming_run,
-    wait_for,
     wait_until_finished,
 )
 from .protocols.test_routes import ag_ui, completion, response, ui
@@ -201,7 +201,7 @@ def settled(billing: Billing, run_id: str) -> dict[str, Any]:
         open_calls = [call for name, call in made.items() if name != "start" and call.settled is None]
         return made if made and not open_calls else None
 
-    return wait_for(calls)
+    return until(calls)
 
 
 def assert_settled_like(calls: dict[str, Any], usage: dict[str, Any]) -> None:
@@ -258,7 +258,7 @@ def test_reserves_anew_when_a_run_goes_on_after_an_approval(billing: Billing, ca
     assert waiting["status"] == "waiting"
     approval = waiting["approvals"][0]["id"]
     assert caller.post(f"{RUNS}/{run['id']}/approvals/{approval}", json={"approve": True}).status_code == 200
-    wait_for(lambda: caller.get(f"{RUNS}/{run['id']}").json()["status"] == "completed")
+    until(lambda: caller.get(f"{RUNS}/{run['id']}").json()["status"] == "completed")
     assert [*settled(billing, run["id"])] == ["start", "1.1", "2.1"]
 
 
@@ -388,7 +388,7 @@ def test_a_run_that_loses_billing_ends_before_the_model_is_called(
     billing.down = True
     path = f"{RUNS}/{run['id']}/approvals/{waiting['approvals'][0]['id']}"
     assert caller.post(path, json={"approve": True}).status_code == 200
-    wait_for(lambda: caller.get(f"{RUNS}/{run['id']}").json()["status"] == "failed")
+    until(lambda: caller.get(f"{RUNS}/{run['id']}").json()["status"] == "failed")
     assert caller.get(f"{RUNS}/{run['id']}").json()["error_code"] == "billing_unavailable"
 
 
@@ -406,7 +406,7 @@ def test_releases_what_did_not_start(billing: Billing, caller: httpx.Client) -> 
     run = start_streaming_run(caller, ENDLESS)
     busy = {"message": "Hello", "conversation_id": run["conversation_id"], "on_conflict": "reject"}
     assert caller.post(CHAT, json=busy).status_code == 409
-    wait_for(lambda: billing.reserved("messages") == 1)
+    until(lambda: billing.reserved("messages") == 1)
     key = {"Idempotency-Key": uuid4().hex}
     answers = [caller.post(CHAT, json={"message": "Hello"}, headers=key) for _ in range(2)]
     # The second is a replay: nothing is reserved for it, though nothing is left.

@@ -12,6 +12,7 @@ import pytest
 from chat_agent.runs.store import MAX_QUEUED
 from chat_agent.settings import Settings
 from testkit.databases import query
+from testkit.eventually import until
 from testkit.sse import events
 
 from .client_helpers import (
@@ -28,7 +29,6 @@ from .client_helpers import (
     start_run,
     start_streaming_run,
     subscribed,
-    wait_for,
     wait_until_finished,
 )
 
@@ -119,7 +119,7 @@ def test_the_whole_answer_waits_for_its_turn(
     with ThreadPoolExecutor() as pool:
         request = {"message": "Second", **in_same(first, "enqueue")}
         answer = pool.submit(ann.post, f"{at}{CHAT}", json=request)
-        wait_for(lambda: query(database, "select 1 from runs where status = 'queued'"))
+        until(lambda: query(database, "select 1 from runs where status = 'queued'"))
         resume_model()
         second = answer.result()
     assert second.status_code == 200
@@ -271,7 +271,7 @@ def test_of_many_messages_at_once_that_cut_in_the_last_is_answered(
             for number, at in enumerate(["", other_url] * 5)
         ]
     )
-    wait_for(lambda: all(read_run(ann, run)["ended_at"] for run in runs))
+    until(lambda: all(read_run(ann, run)["ended_at"] for run in runs))
     completed = [run for run in runs if read_run(ann, run)["status"] == "completed"]
     assert completed
     answered = other_services.messages(first["conversation_id"])

@@ -24,8 +24,9 @@ from servicekit.erasure import ANONYMOUS_SUBJECT
 from servicekit.events.outbox import ReceivedEvent
 from servicekit.retention import RetentionWorker
 from testkit.databases import query
+from testkit.eventually import until
 
-from .client_helpers import read_run, start_run, start_streaming_run, wait_for, wait_until_finished
+from .client_helpers import read_run, start_run, start_streaming_run, wait_until_finished
 from .conftest import TENANT
 
 Person = Callable[..., httpx.Client]
@@ -107,7 +108,7 @@ def test_nothing_of_a_deleted_user_remains_but_usage(
     theirs = wait_until_finished(bob, start_run(bob, "Hello, I am Bob"))
     assert PRIVATE in everything(database_url, redis_url)
     collect(left(user))
-    wait_for(lambda: forget() or user not in everything(database_url, redis_url))
+    until(lambda: forget() or user not in everything(database_url, redis_url))
     assert PRIVATE not in everything(database_url, redis_url)
     [stored] = query(database_url, "select * from runs where id = $1", UUID(mine["id"]))
     assert (stored["user_id"], stored["message"], stored["output"]) == (ANONYMOUS_SUBJECT, "", None)
@@ -147,7 +148,7 @@ def test_what_runs_waits_or_is_next_stops_and_is_forgotten(
     ]
     collect(left(user))
     rows = "select id, status, user_id, message, state, prelude, stop from runs"
-    wait_for(lambda: forget() or {row["user_id"] for row in query(database_url, rows)} == {ANONYMOUS_SUBJECT})
+    until(lambda: forget() or {row["user_id"] for row in query(database_url, rows)} == {ANONYMOUS_SUBJECT})
     assert {(row["status"], row["message"], row["state"]) for row in query(database_url, rows)} == {
         ("cancelled", "", None)
     }
@@ -166,7 +167,7 @@ def test_a_run_that_began_at_that_very_moment_is_stopped_and_forgotten_too(
     collect(left(user))
     forget()
     start_streaming_run(ann)
-    wait_for(lambda: forget() or user not in everything(database_url, redis_url))
+    until(lambda: forget() or user not in everything(database_url, redis_url))
     [run] = query(database_url, "select * from runs")
     assert (run["status"], run["user_id"]) == ("cancelled", ANONYMOUS_SUBJECT)
     assert query(database_url, "select forgotten_at from leavers")[0]["forgotten_at"] is None
@@ -231,10 +232,10 @@ def test_the_runs_of_a_deleted_tenant_stop_and_go_when_its_time_is_over(
         wait_until_finished(ann, run)
     rows = "select status from runs where tenant_id = $1"
     expected = [status] if status else []
-    wait_for(lambda: forget() or [row["status"] for row in query(database_url, rows, tenant_id)] == expected)
+    until(lambda: forget() or [row["status"] for row in query(database_url, rows, tenant_id)] == expected)
     assert len(query(database_url, rows, tenant_id)) == stored
     memories = "select id from memories where tenant_id = $1"
-    wait_for(lambda: forget() or len(query(database_url, memories, tenant_id)) == stored)
+    until(lambda: forget() or len(query(database_url, memories, tenant_id)) == stored)
     assert query(database_url, memories, TENANT)
     assert read_run(bob, others) == others
 

@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sandbox.embedded import Valkey
 from servicekit.redis_client import raising_connection_error
+from testkit.eventually import time_limit
 from testkit.proxy import Proxy
 
 CONVERSATION, NOW = uuid4(), datetime(2026, 1, 2, tzinfo=UTC)
@@ -94,7 +95,8 @@ def texts(received: Sequence[RunEvent]) -> dict[str, str]:
 
 async def soon(work: Awaitable[Any]) -> Any:
     """Give what comes, or fail."""
-    return await asyncio.wait_for(work, 60)
+    async with time_limit():
+        return await work
 
 
 class Story:

@@ -25,7 +25,7 @@ from chat_agent.schemas import Usage
 from chat_agent.settings import Settings
 from sandbox.model import create_model
 from servicekit.errors import ServiceError
-from testkit.eventually import until
+from testkit.eventually import time_limit, until
 from testkit.live_server import NO_AUTHORITIES, serving
 
 from .provider_asker import NOWHERE
@@ -236,7 +236,7 @@ async def test_what_is_cancelled_is_counted_and_let_go(provide: Any, calls: Any,
                 has_begun.set()
 
     task = asyncio.create_task(read())
-    async with asyncio.timeout(60):
+    async with time_limit():
         await has_begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -26,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
 from servicekit.errors import ServiceError
+from testkit.eventually import time_limit
 from testkit.live_server import serving
 
 from .provider_server import DONE, HI, Json, Provider, call, chunk, collect, frame, last, text_of
@@ -162,7 +163,7 @@ async def test_a_connection_that_stays_open_after_the_end_holds_nothing_up(
     provider: Provider, models: Any
 ) -> None:
     provider.parts, provider.is_endless = [chunk({"content": "So"}, "stop"), DONE], True
-    async with asyncio.timeout(60):
+    async with time_limit():
         assert text_of(await collect(models())) == "So"
 
 

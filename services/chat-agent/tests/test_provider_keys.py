@@ -23,9 +23,10 @@ from sandbox.model import create_model
 from servicekit.database import Database
 from starlette.types import Receive, Scope, Send
 from testkit.databases import query
+from testkit.eventually import until
 from testkit.live_server import NO_AUTHORITIES, serving
 
-from .client_helpers import error_of, wait_for
+from .client_helpers import error_of
 
 PATH = "/api/v1/provider-keys"
 OWN, NEXT, REFUSED = "sk-tenants-own-0123-wxyz", "sk-tenants-next-0123-abcd", "sk-invalid-0123456789"
@@ -190,7 +191,7 @@ def test_another_replica_reads_a_new_key_soon(
             chat(there)
             return recorder.new() == [OWN]
 
-        wait_for(key_there)
+        until(key_there)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -228,7 +229,7 @@ def test_what_an_own_key_uses_is_counted_and_not_charged(
         usage["input_tokens"],
         usage["output_tokens"],
     )
-    [event] = wait_for(lambda: completed_events(run["id"]))
+    [event] = until(lambda: completed_events(run["id"]))
     assert event["usage"][0]["own_key_output_tokens"] == event["usage"][0]["output_tokens"] > 0
     assert event["usage"][0]["cost"] == 0
 

@@ -13,6 +13,7 @@ from chat_agent.agents.tool import RunContext, tool
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from testkit.databases import query
+from testkit.eventually import until
 from testkit.live_server import serving
 
 from .client_helpers import (
@@ -30,7 +31,6 @@ from .client_helpers import (
     start_run,
     start_streaming_run,
     subscribed,
-    wait_for,
     wait_until_finished,
 )
 
@@ -47,7 +47,7 @@ def test_a_run_that_is_started_can_be_found_at_its_location(ann: httpx.Client) -
 
 def test_a_run_goes_on_without_a_listener(ann: httpx.Client, other_services) -> None:
     run = start_run(ann)
-    done = wait_for(lambda: (now := read_run(ann, run))["status"] == "completed" and now)
+    done = until(lambda: (now := read_run(ann, run))["status"] == "completed" and now)
     assert other_services.messages(run["conversation_id"]) == [
         ("user", "Hello"),
         ("assistant", done["output"]),
@@ -171,7 +171,7 @@ def test_the_usage_of_a_cancelled_run_is_published(ann: httpx.Client, completed_
     run = start_streaming_run(ann)
     cancel_run(ann, run)
     used = wait_until_finished(ann, run)["usage"]
-    (event,) = wait_for(lambda: completed_events(run["id"]))
+    (event,) = until(lambda: completed_events(run["id"]))
     assert (event["status"], event["estimated"], event["usage"]) == (
         "cancelled",
         True,
@@ -191,7 +191,7 @@ def test_who_waits_for_the_whole_answer_hears_that_it_was_cancelled(ann: httpx.C
         return ann.post(CHAT, json={"message": ENDLESS})
 
     def stop() -> httpx.Response:
-        (run,) = wait_for(lambda: ann.get(RUNS, params={"status": "running"}).json()["items"])
+        (run,) = until(lambda: ann.get(RUNS, params={"status": "running"}).json()["items"])
         return cancel_run(ann, run)
 
     answer, stopped = in_parallel([ask, stop])
@@ -273,7 +273,7 @@ def test_a_call_that_was_cancelled_leaves_no_half_of_it_behind(
     ann: httpx.Client, slow: Slow, other_services
 ) -> None:
     run = start_run(ann, "dig depth=3", agent_type="digger")
-    wait_for(lambda: slow.calls)
+    until(lambda: slow.calls)
     cancel_run(ann, run)
     assert wait_until_finished(ann, run)["status"] == "cancelled"
     stored = [item["data"] for item in other_services.items[run["conversation_id"]]]
@@ -325,7 +325,7 @@ def test_all_people_of_a_tenant_share_its_streams(person: Person, strict_url: st
         assert refused.headers["retry-after"]
         assert person(tenant_id=uuid4()).post(stream, json={"message": "Hello"}).status_code == 200
     # Who went away has given up the place.
-    wait_for(lambda: late.post(stream, json={"message": "Hello"}).status_code == 200)
+    until(lambda: late.post(stream, json={"message": "Hello"}).status_code == 200)
 
 
 def test_who_is_refused_has_begun_nothing(person: Person, strict_url: str, settings: Settings) -> None:

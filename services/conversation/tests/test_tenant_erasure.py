@@ -13,6 +13,7 @@ from servicekit.erasure import tenants
 from servicekit.events.outbox import ReceivedEvent
 from servicekit.retention import RetentionWorker
 from sqlalchemy import select
+from testkit.eventually import time_limit
 
 TENANT = uuid4()
 SOON, PAST = timedelta(days=1), timedelta(days=-1)
@@ -81,7 +82,7 @@ async def test_listens_to_auth(app, database, redis_url):
     async with Redis.from_url(redis_url) as redis:
         await redis.xadd("events:auth", attributes)
     listening = asyncio.create_task(consumer.run())
-    async with asyncio.timeout(60):
+    async with time_limit():
         while await version_of(database, TENANT) is None:
             pass
     listening.cancel()

@@ -1,14 +1,14 @@
 """Events on their way to webhook endpoints, over real sockets."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 from stripe import SignatureVerificationError, StripeClient
+from testkit.eventually import until
 from testkit.live_server import serving
 
 
@@ -54,24 +54,17 @@ def endpoint(stripe: StripeClient, receiver: Receiver) -> Iterator[str]:
     stripe.v1.webhook_endpoints.delete(created.id)
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-
-
 def test_events_arrive_signed_and_complete(stripe: StripeClient, receiver: Receiver, endpoint: str) -> None:
     customer = stripe.v1.customers.create({"name": "Ada"})
     stripe.v1.prices.create({"currency": "eur", "unit_amount": 1, "product_data": {"name": "x"}})
-    eventually(lambda: len(receiver.bodies) == 2)
+    until(lambda: len(receiver.bodies) == 2)
     event = stripe.construct_event(receiver.bodies[0], receiver.signatures[0], endpoint)
     assert (event.type, event.api_version, event.livemode) == ("customer.created", "2026-10-28.endive", False)
     assert event.data.object.id == customer.id
     assert event.request.idempotency_key
     assert event.pending_webhooks == 1
     assert receiver.types == ["customer.created", "product.created"]
-    eventually(lambda: stripe.v1.events.retrieve(event.id).pending_webhooks == 0)
+    until(lambda: stripe.v1.events.retrieve(event.id).pending_webhooks == 0)
     with pytest.raises(SignatureVerificationError):
         stripe.construct_event(receiver.bodies[0] + b" ", receiver.signatures[0], endpoint)
 
@@ -87,7 +80,7 @@ def test_a_secret_is_returned_once_and_disabled_endpoints_get_nothing(
     event_of = stripe.v1.customers.create({}).id
     stripe.v1.webhook_endpoints.update(created.id, {"disabled": False})
     customer = stripe.v1.customers.create({})
-    eventually(lambda: len(receiver.bodies) == 1)
+    until(lambda: len(receiver.bodies) == 1)
     assert customer.id in receiver.bodies[0].decode()
     assert event_of not in receiver.bodies[0].decode()
     stripe.v1.webhook_endpoints.delete(created.id)
@@ -98,9 +91,9 @@ def test_a_refused_delivery_is_tried_again(
 ) -> None:
     receiver.answers = [500, 503]
     stripe.v1.customers.create({})
-    eventually(lambda: len(receiver.bodies) == 3)
+    until(lambda: len(receiver.bodies) == 3)
     assert len(set(receiver.ids)) == 1
-    eventually(lambda: len(http.get("/_ctl/deliveries", params={"event": receiver.ids[0]}).json()) == 3)
+    until(lambda: len(http.get("/_ctl/deliveries", params={"event": receiver.ids[0]}).json()) == 3)
     attempts = http.get("/_ctl/deliveries", params={"event": receiver.ids[0]}).json()
     assert [(each["attempt"], each["status"]) for each in attempts] == [(1, 500), (2, 503), (3, 200)]
 
@@ -109,13 +102,13 @@ def test_undelivered_events_can_be_listed(
     stripe: StripeClient, http: httpx.Client, receiver: Receiver, endpoint: str
 ) -> None:
     before = stripe.v1.customers.create({})
-    eventually(lambda: len(receiver.bodies) == 1)
+    until(lambda: len(receiver.bodies) == 1)
     fault = {"kind": "drop", "count": 2}
     http.post("/_ctl/faults", json={"deliveries": [fault]}).raise_for_status()
     lost = [stripe.v1.customers.create({}).id for _ in range(2)]
     stripe.v1.customers.create({})
-    eventually(lambda: len(receiver.bodies) == 2)
-    eventually(lambda: len(stripe.v1.events.list({"delivery_success": False}).data) == 2)
+    until(lambda: len(receiver.bodies) == 2)
+    until(lambda: len(stripe.v1.events.list({"delivery_success": False}).data) == 2)
     missed = stripe.v1.events.list(
         {"delivery_success": False, "ending_before": receiver.ids[0], "types": ["customer.created"]}
     )
@@ -135,7 +128,7 @@ def test_deliveries_may_be_doubled_late_and_out_of_order(
     names = ["doubled", "late", "a", "b", "c", "undisturbed"]
     for name in names:
         stripe.v1.customers.create({"name": name})
-    eventually(lambda: len(receiver.bodies) == 8)
+    until(lambda: len(receiver.bodies) == 8)
     order = [json.loads(body)["data"]["object"]["name"] for body in receiver.bodies]
     assert order[:3] == ["doubled"] * 3
     assert [name for name in order if name in {"a", "b", "c"}] == ["c", "b", "a"]
@@ -154,7 +147,7 @@ def test_thin_destinations_get_twins(stripe: StripeClient, receiver: Receiver) -
         }
     )
     customer = stripe.v1.customers.create({"name": "Ada"})
-    eventually(lambda: len(receiver.bodies) == 1)
+    until(lambda: len(receiver.bodies) == 1)
     secret = destination.webhook_endpoint.signing_secret
     notification = stripe.parse_event_notification(receiver.bodies[0], receiver.signatures[0], secret)
     assert notification.type == "v1.customer.created"
@@ -172,5 +165,5 @@ def test_tests_can_publish_what_nothing_here_causes(
     created = stripe.v1.webhook_endpoints.create({"url": receiver.url, "enabled_events": ["charge.refunded"]})
     charge = {"id": "ch_1", "object": "charge", "amount_refunded": 5}
     event = http.post("/_ctl/events", json={"type": "charge.refunded", "object": charge}).json()
-    eventually(lambda: receiver.ids == [event["id"]])
+    until(lambda: receiver.ids == [event["id"]])
     stripe.v1.webhook_endpoints.delete(created.id)

@@ -8,8 +8,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -53,8 +53,52 @@ SOON = {
 }
 
 
-# Each look is a request.
-until = partial(eventually.until, seconds=PATIENCE_SECONDS, interval=0.1)
+class Evidence:
+    """What there is to say of a stack that does not do what it should: its last answer, and its problems."""
+
+    def __init__(self) -> None:
+        self.stack: Stack | None = None
+        self.answer: httpx.Response | httpx.TimeoutException | None = None
+
+    def note(self, answer: httpx.Response | httpx.TimeoutException) -> None:
+        """Remember an answer, or that there was none."""
+        self.answer = answer
+
+    def describe(self) -> str:
+        """Describe the last answer and the problems of all components."""
+        problems = self.stack.problems if self.stack else {}
+        return f"the last answer was {describe_answer(self.answer)}; problems of components: {problems}"
+
+
+def describe_answer(answer: httpx.Response | httpx.TimeoutException | None) -> str:
+    """Describe the answer to a request, which may be that there was none."""
+    if not isinstance(answer, httpx.Response):
+        return repr(answer)
+    with suppress(httpx.ResponseNotRead):  # of a stream
+        return f"{answer.status_code} to {answer.request.method} {answer.url}: {answer.text[:2000]}"
+    return f"{answer.status_code} to {answer.request.method} {answer.url}"
+
+
+evidence = Evidence()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait until a condition holds, each look at which is a request; fail, saying what was answered last."""
+
+    def look() -> Any:
+        try:
+            return condition()
+        except httpx.TimeoutException as error:
+            evidence.note(error)
+            return None
+
+    return eventually.until(look, PATIENCE_SECONDS, interval=0.1, describe=evidence.describe)
+
+
+def http_client(url: str, **headers: str) -> httpx.Client:
+    """Return a client whose last answer is known to `until`."""
+    hooks = {"response": [evidence.note]}
+    return httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False, event_hooks=hooks)
 
 
 def acme(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -134,6 +178,7 @@ def stack() -> Iterator[Stack]:
     data.chmod(0o711)
     try:
         with Stack(data, durable=False, replicas={"chat-agent": 2}, settings=SOON) as stack:
+            evidence.stack = stack
             yield stack
     finally:
         shutil.rmtree(data)
@@ -145,7 +190,7 @@ def someone(stack: Stack) -> Iterator[Callable[[], Person]]:
     made: list[Person] = []
 
     def make() -> Person:
-        made.append(Person(httpx.Client(base_url=stack.gateway_url, timeout=60, trust_env=False)))
+        made.append(Person(http_client(stack.gateway_url)))
         return made[-1]
 
     yield make
@@ -162,7 +207,7 @@ def stranger(someone: Callable[[], Person]) -> Person:
 @pytest.fixture(scope="session")
 def the_owner(stack: Stack) -> Iterator[Person]:
     """Give the owner of the first tenant, who has not signed in yet."""
-    with httpx.Client(base_url=stack.gateway_url, timeout=60, trust_env=False) as client:
+    with http_client(stack.gateway_url) as client:
         yield Person(client)
 
 

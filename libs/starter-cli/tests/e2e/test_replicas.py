@@ -1,6 +1,5 @@
 """Two replicas of the chat-agent: whichever of them dies or is replaced, a run goes on and is heard whole."""
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from starter_cli import events
 from starter_cli.events import TERMINAL, RunEvent
 from starter_cli.stack import Stack
 
-from .conftest import PATIENCE_SECONDS, Person, until
+from .conftest import Person, http_client, until
 
 REPLICAS = ("chat-agent", "chat-agent-2")
 SLOW = "Tell me more [sandbox: tokens=120, rate=25]"
@@ -36,16 +35,17 @@ class Listener:
 
     def go_on(self, person: Person) -> None:
         """Hear the rest as somebody else's connection gives it."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        until(lambda: self.is_over or self.read_more(person))
+
+    def read_more(self, person: Person) -> bool:
+        """Hear what comes after the last event until the stream ends or breaks; return whether it was all."""
         path = f"/api/v1/runs/{self.received[0].data['run_id']}/events"
-        while not self.is_over:
-            assert time.monotonic() < deadline, self.received[-1]
-            after = {"Last-Event-ID": self.received[-1].id}
-            with suppress(httpx.TransportError), person.http.stream("GET", path, headers=after) as answer:
-                assert answer.status_code in {200, 503}, answer.read()
-                if answer.status_code == 200:
-                    self.received.extend(events.read(answer))
-            time.sleep(0.1)
+        after = {"Last-Event-ID": self.received[-1].id}
+        with suppress(httpx.TransportError), person.http.stream("GET", path, headers=after) as answer:
+            assert answer.status_code in {200, 503}, answer.read()
+            if answer.status_code == 200:
+                self.received.extend(events.read(answer))
+        return self.is_over
 
     def all(self) -> None:
         """Ask for a run and hear all of it, whatever breaks."""
@@ -86,7 +86,7 @@ def at(stack: Stack, replica: str, person: Person) -> Iterator[Person]:
     """Give somebody a way to one replica, past the gateway."""
     token = {"Authorization": person.http.headers["Authorization"]}
     url = stack.layout.url(replica)
-    with httpx.Client(base_url=url, headers=token, timeout=60, trust_env=False) as client:
+    with http_client(url, **token) as client:
         yield Person(client)
 
 

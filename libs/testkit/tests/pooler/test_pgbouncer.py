@@ -23,7 +23,7 @@ from sqlalchemy import text
 from testkit.app import client, running
 from testkit.contract_documents import module, services
 from testkit.databases import query
-from testkit.eventually import until
+from testkit.eventually import time_limit, until
 from testkit.fork_server import ForkServer
 from testkit.issuer import Issuer
 from testkit.pacts import ROOT
@@ -116,7 +116,7 @@ async def eventually(url: str, statement: str, count: int) -> None:
     """Wait until a statement finds so many rows, past the pooler."""
     connection = await asyncpg.connect(url)
     try:
-        async with asyncio.timeout(60):
+        async with time_limit():
             while len(await connection.fetch(statement)) < count:  # noqa: ASYNC110  # another's work
                 await asyncio.sleep(0.05)
     finally:
@@ -128,7 +128,7 @@ async def test_every_service_is_ready_and_stays_so(installation: Installation) -
         async with client(app.state.internal) as http:
             return (await http.get("/readyz")).status_code == httpx.codes.OK
 
-    async with asyncio.timeout(60):
+    async with time_limit():
         while not all([await is_ready(app) for app in installation.apps.values()]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert all([await is_ready(app) for app in installation.apps.values() for _ in range(20)])

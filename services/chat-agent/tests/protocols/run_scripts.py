@@ -1,6 +1,5 @@
 """Logs of runs as they could have been, and what a client reads of them in each voice."""
 
-import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,13 +120,6 @@ def client_messages(name: str, script: Script) -> list[Any]:
 def text_of(name: str, received: list[Any]) -> str:
     """Put the text together as a client of this voice does."""
     return "".join(DELTAS[name](one) or "" for one in received)
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def chat_delta(chunk: Any) -> Any:

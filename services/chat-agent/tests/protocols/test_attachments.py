@@ -20,9 +20,9 @@ from redis import Redis
 from servicekit.database import Database
 from servicekit.retention import RetentionWorker
 from testkit.databases import query
+from testkit.eventually import until
 from testkit.live_server import serving
 
-from ..client_helpers import wait_for
 from ..conftest import OtherServices
 
 # The smallest PNG: one pixel.
@@ -212,8 +212,8 @@ def test_nothing_remains_of_an_image_that_is_not_stored(
 ) -> None:
     before = attachments(settings)
     client.responses.create(model="triage", input=with_image("What is this?"), store=False)
-    wait_for(lambda: not other_services.items)
-    wait_for(lambda: attachments(settings) == before)
+    until(lambda: not other_services.items)
+    until(lambda: attachments(settings) == before)
 
 
 def test_an_image_is_deleted_with_its_response(client: OpenAI, settings: Settings) -> None:

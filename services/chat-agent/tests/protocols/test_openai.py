@@ -9,9 +9,8 @@ import openai
 import pytest
 from chat_agent.main import create_app
 from openai import OpenAI
+from testkit.eventually import until
 from testkit.live_server import serving
-
-from .run_scripts import wait_for
 
 BOTH = "What time is it, and can you review this Python function? def add(a, b): return a - b"
 ENDLESS = "Tell me a long story [sandbox: tokens=60, stall-after=30]"
@@ -419,7 +418,7 @@ class TestCancelling:
     def test_one_that_waits_for_a_person_is_cancelled(self, client: OpenAI) -> None:
         first = client.responses.create(input=FORGET)
         assert client.responses.cancel(first.id).status == "cancelled"
-        wait_for(lambda: client.responses.retrieve(first.id).status == "cancelled")
+        until(lambda: client.responses.retrieve(first.id).status == "cancelled")
 
     def test_what_is_over_or_anothers_is_not_cancelled(self, client: OpenAI, client_of, person) -> None:
         first = client.responses.create(input="Hello")

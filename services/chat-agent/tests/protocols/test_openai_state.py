@@ -12,8 +12,8 @@ from chat_agent.settings import Settings
 from openai import OpenAI
 from redis import Redis
 from testkit.databases import query
+from testkit.eventually import until
 
-from ..client_helpers import wait_for
 from ..conftest import OtherServices
 
 SECRET = "the zebra is called Wilhelmine"
@@ -61,7 +61,7 @@ class TestStoreFalse:
             response = client.responses.create(**request)
         assert response.store is False
         assert "Wilhelmine" in response.output_text
-        wait_for(lambda: conversation_of(response) not in other_services.items)
+        until(lambda: conversation_of(response) not in other_services.items)
         assert "Wilhelmine" not in everything(settings, redis_url)
         for call in (
             lambda: client.responses.retrieve(response.id),
@@ -78,7 +78,7 @@ class TestStoreFalse:
         messages: Any = [{"role": "user", "content": SECRET}]
         whole = client.chat.completions.create(model="triage", messages=messages, store=False)
         assert "Wilhelmine" in whole.choices[0].message.content
-        wait_for(lambda: not other_services.items)
+        until(lambda: not other_services.items)
         assert "Wilhelmine" not in everything(settings, redis_url)
 
     def test_a_conversation_that_it_continues_stays_as_it_is(
@@ -91,7 +91,7 @@ class TestStoreFalse:
             assert conversation_of(response) != conversation_of(first)
             assert response.usage.input_tokens > first.usage.input_tokens
             assert "Wilhelmine" in response.output_text
-        wait_for(lambda: len(other_services.items) == 1)
+        until(lambda: len(other_services.items) == 1)
         assert other_services.items[conversation_of(first)] == before
 
     def test_it_is_in_no_list_while_it_runs(self, client: OpenAI, other_services: OtherServices) -> None:
@@ -105,7 +105,7 @@ class TestStoreFalse:
         }
         done = client.responses.create(model="triage", input=[decision], previous_response_id=response.id)
         assert done.status == "completed"
-        wait_for(lambda: not other_services.items)
+        until(lambda: not other_services.items)
 
 
 def uuid_of(response_id: str) -> str:
@@ -146,7 +146,7 @@ class TestPreviousResponse:
             for text in ("I like cats.", "I like dogs.")
         ]
         for response in started:
-            wait_for(lambda id=response.id: client.responses.retrieve(id).status == "completed")
+            until(lambda id=response.id: client.responses.retrieve(id).status == "completed")
         assert len({conversation_of(one) for one in started}) == 2
 
     def test_a_branch_goes_on_with_the_outputs_of_tools(

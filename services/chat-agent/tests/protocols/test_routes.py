@@ -11,9 +11,8 @@ from chat_agent.execution import lease_workers
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from redis import Redis
+from testkit.eventually import until
 from testkit.live_server import serving
-
-from .run_scripts import wait_for
 
 Body = Callable[[str], dict[str, Any]]
 
@@ -88,7 +87,7 @@ def test_a_client_that_goes_away_does_not_stop_the_run(ann: httpx.Client, path: 
     with ann.stream("POST", path, json=body(SLOWLY)) as answer:
         next(answer.iter_lines())
     run = f"/api/v1/runs/{answer.headers['acme-run-id']}"
-    wait_for(lambda: ann.get(run).json()["status"] == "completed")
+    until(lambda: ann.get(run).json()["status"] == "completed")
 
 
 def disconnecting(path: str, body: Body, mode: str) -> dict[str, Any]:
@@ -110,7 +109,7 @@ def status_after_disconnect(ann: httpx.Client, url: str, request: dict[str, Any]
 @streams
 def test_a_disconnect_cancels_where_the_request_says_so(ann: httpx.Client, path: str, body: Body) -> None:
     status = status_after_disconnect(ann, path, disconnecting(path, body, "cancel"))
-    wait_for(lambda: status() == "cancelled")
+    until(lambda: status() == "cancelled")
 
 
 def test_a_disconnect_cancels_where_the_setting_says_so(ann: httpx.Client, settings: Settings) -> None:
@@ -118,10 +117,10 @@ def test_a_disconnect_cancels_where_the_setting_says_so(ann: httpx.Client, setti
     with serving(create_app(settings.model_copy(update={"on_disconnect": protocols}))) as url:
         for path, body in STREAMS.items():
             status = status_after_disconnect(ann, f"{url}{path}", body(ENDLESS))
-            wait_for(lambda status=status: status() == "cancelled")
+            until(lambda status=status: status() == "cancelled")
         request = {**response(SLOWLY), "background": True}
         status = status_after_disconnect(ann, f"{url}/v1/responses", request)
-        wait_for(lambda: status() == "completed")
+        until(lambda: status() == "completed")
 
 
 @streams
@@ -184,9 +183,9 @@ def test_an_answer_outlives_its_log(ann: httpx.Client, redis_url: str) -> None:
     run = ann.get(f"/api/v1/runs/{run_id}").json()
     with Redis.from_url(redis_url) as redis:
         log = f"run:{{{run_id}}}:events"
-        wait_for(lambda: b"run.completed" in str(redis.xrevrange(log, count=1)).encode())
+        until(lambda: b"run.completed" in str(redis.xrevrange(log, count=1)).encode())
         redis.delete(log)
-    wait_for(lambda: ann.get(f"/api/v1/runs/{run_id}/events").status_code == 410)
+    until(lambda: ann.get(f"/api/v1/runs/{run_id}/events").status_code == 410)
     read = ann.get(f"/v1/responses/resp_{run_id.replace('-', '')}").json()
     assert read["output"][0]["content"][0]["text"] == run["output"]
     assert read["usage"]["output_tokens"] == run["usage"]["output_tokens"]
@@ -233,7 +232,7 @@ def allow(ann: httpx.Client, run: dict[str, Any]) -> None:
     path = f"/api/v1/runs/{run['id']}"
     for request in run["approvals"]:
         ann.post(f"{path}/approvals/{request['id']}", json={"approve": True})
-    wait_for(lambda: ann.get(path).json()["status"] == "completed")
+    until(lambda: ann.get(path).json()["status"] == "completed")
 
 
 @streams
