@@ -38,6 +38,17 @@ def describe(event: RunEvent) -> str:
         return event["to"]
     if event["type"] == "approval.required":
         return f"{event['tool']}"  # type: ignore[typeddict-item]  # there is no such member
+    return describe_memory(event)
+
+
+def describe_memory(event: RunEvent) -> str:
+    """Describe what an agent knows, as the types say it."""
+    if event["type"] == "memory.recalled":
+        return ", ".join(memory["text"] for memory in event["memories"])
+    if event["type"] == "memory.noted":
+        return event.get("supersedes") or event["memory"]["kind"]
+    if event["type"] == "history.compacted":
+        return event["summary_id"]
     return event["type"]
 
 

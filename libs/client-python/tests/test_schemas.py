@@ -1,6 +1,7 @@
 """The types have the members that the OpenAPI documents name."""
 
 import json
+import re
 from typing import get_args, get_type_hints
 
 import pytest
@@ -46,3 +47,16 @@ def test_events_have_the_members_of_their_schemas():
     }
     assert set().union(*(expected[type_] for type_ in ends)) == typed["run.failed"]
     assert typed.keys() == expected.keys()
+
+
+def test_the_reference_lists_every_event():
+    table = (ROOT / "docs/reference/chat-agent.md").read_text().split("| event | adds | when |")[1]
+    listed = {
+        name
+        for line in table.split("\n\n")[0].splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([a-z._]+)`", line.split("|")[1])
+    }
+    assert listed == {
+        type_ for one in get_args(events.RunEvent) for type_ in get_args(get_type_hints(one)["type"])
+    }

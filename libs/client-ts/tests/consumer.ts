@@ -38,6 +38,12 @@ function describe(event: RunEvent): string {
       return event.delta;
     case "agent.changed":
       return event.to;
+    case "memory.recalled":
+      return event.memories.map((memory) => memory.text).join();
+    case "memory.noted":
+      return event.supersedes ?? event.memory.kind;
+    case "history.compacted":
+      return event.summary_id;
     case "approval.required":
       // @ts-expect-error: there is no such field
       return event.tool;

@@ -33,18 +33,18 @@ INSERT = text("""
             id, data, role, text
         from new_rows
         where id not in (select id from items where conversation_id = :conversation_id and id = any(:ids))
-        returning id, position, data, created_at
+        returning id, position, data, created_at, summary_from, summary_until
     ), newest as (
-        select id, position, data, created_at from items
+        select id, position, data, created_at, summary_from, summary_until from items
         where conversation_id = :conversation_id and superseded_by is null and summary_until is null
             and position > :summary_until
         order by position desc limit :last
     ), previous as (
         table newest union all
-        select id, position, data, created_at from items
+        select id, position, data, created_at, summary_from, summary_until from items
         where conversation_id = :conversation_id and position = cast(:summary_position as integer)
     )
-    select id, position, cast(data as text), created_at
+    select id, position, cast(data as text), created_at, cast(null as uuid), summary_from, summary_until
     from (table previous union all table inserted) as stored
     order by position
 """)
@@ -64,8 +64,8 @@ UPDATE_SUMMARY = text("""
 """)
 # Postgres compares, since it normalizes numbers when it stores JSON.
 COMPARE = text("""
-    select items.id, position, cast(items.data as text), created_at, superseded_by,
-        items.data = cast(new_rows.data as jsonb)
+    select items.id, position, cast(items.data as text), created_at, superseded_by, summary_from,
+        summary_until, items.data = cast(new_rows.data as jsonb)
     from items join unnest(cast(:ids as text[]), cast(:data as text[])) as new_rows (id, data)
         on items.id = new_rows.id
     where conversation_id = :conversation_id
@@ -98,7 +98,27 @@ class StoredItem(NamedTuple):
     data: str
     created_at: datetime
     superseded_by: UUID | None = None
-    kind: Literal["item", "summary"] = "item"
+    # Of a summary: the positions of the first and the last item that it stands for.
+    summary_from: int | None = None
+    summary_until: int | None = None
+
+    @property
+    def kind(self) -> Literal["item", "summary"]:
+        """Return whether it is a summary of other items."""
+        return "item" if self.summary_until is None else "summary"
+
+    def payload(self) -> dict[str, Any]:
+        """Return it as `schemas.Item`, with the JSON of Postgres as it is."""
+        positions = {"first_position": self.summary_from, "last_position": self.summary_until}
+        return {
+            "id": self.id,
+            "position": self.position,
+            "data": orjson.Fragment(self.data),
+            "created_at": self.created_at,
+            "superseded_by": self.superseded_by,
+            "kind": self.kind,
+            "summarizes": positions if self.kind == "summary" else None,
+        }
 
 
 def prepare(item: schemas.NewItem) -> NewRow:
@@ -130,7 +150,6 @@ async def insert_items(  # noqa: PLR0913  # where, what, and within which limits
     ids, data, roles, texts = ([row[column] for row in new_rows] for column in range(len(NewRow._fields)))
     values = {"ids": ids, "data": data, "roles": roles, "texts": texts, "last": last}
     rows = [StoredItem(*row) for row in await db.execute(INSERT, values | lock._asdict())]
-    rows = [row._replace(kind="summary") if row.position == lock.summary_position else row for row in rows]
     inserted = {row.id: row for row in rows if row.position > lock.last_position}
     if repeated := [row for row in new_rows if row.id not in inserted]:
         rows += await load_unchanged(db, lock.conversation_id, repeated)
@@ -183,10 +202,8 @@ def truncate(text: str, length: int) -> str:
 
 
 def items_response(stored: Sequence[StoredItem]) -> Response:
-    """Return `schemas.Items` as a response, with the JSON of Postgres as it is."""
-    items: list[dict[str, Any]] = [
-        {**item._asdict(), "data": orjson.Fragment(item.data), "summarizes": None} for item in stored
-    ]
+    """Return `schemas.Items` as a response."""
+    items = [item.payload() for item in stored]
     return Response(
         orjson.dumps({"items": items}, default=str, option=orjson.OPT_UTC_Z), media_type="application/json"
     )

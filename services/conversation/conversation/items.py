@@ -71,10 +71,13 @@ async def newest_of(
 ) -> list[StoredItem]:
     """Return the newest items of a kind that meet conditions, oldest first."""
     columns = (Item.id, Item.position, cast(Item.data, Text), Item.created_at, Item.superseded_by)
+    positions = (Item.summary_from, Item.summary_until)
     is_of_kind = Item.summary_until.is_(None) if kind == "item" else Item.summary_until.is_not(None)
-    query = select(*columns).where(Item.conversation_id == conversation.id, is_of_kind, *conditions)
+    query = select(*columns, *positions).where(
+        Item.conversation_id == conversation.id, is_of_kind, *conditions
+    )
     rows = await db.execute(query.order_by(Item.position.desc()).limit(last))
-    return [StoredItem(*row, kind) for row in rows][::-1]
+    return [StoredItem(*row) for row in rows][::-1]
 
 
 async def get(db: AsyncSession, caller: Principal, conversation_id: UUID, item_id: str) -> Item:

@@ -60,6 +60,10 @@ async def test_agents_read_a_summary_in_place_of_what_it_stands_for(talk):
     assert await talk.next_turn("Last", last=2) == ["In short.", "Then?", "Last"]
     history = (await talk.client.get(f"{talk.inside}/history")).json()["items"]
     assert [one["kind"] for one in history] == ["summary", *["item"] * 5]
+    begun = (await talk.turn().begin("So?", compacted=True)).json()["items"]
+    for summary, *items in (history, begun):
+        assert summary["summarizes"] == {"first_position": 1, "last_position": 2}
+        assert {one["summarizes"] for one in items} == {None}
 
 
 async def test_who_does_not_know_summaries_reads_the_items(talk):
