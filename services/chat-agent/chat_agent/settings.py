@@ -212,6 +212,9 @@ class Settings(ServiceSettings):
     # By which memories are recalled that are like a message, at OPENAI_BASE_URL; without one, by words alone.
     memory_embedding_model: str | None = None
 
+    # From how many tokens of a call conversations are summarized whose agent says nothing of it; else never.
+    compaction_tokens: int | None = Field(None, ge=1)
+
     # What callers may not set, as JSON by agent, "*" for all: {"triage": ["temperature", "top_p"]}.
     denied_parameters: dict[str, frozenset[str]] = Field(default_factory=dict)
 

@@ -93,10 +93,13 @@ class Talk:
         answer = self._ann.post(CHAT, json=body)
         assert answer.status_code == 200, answer.text
 
+    def start(self, message: str) -> dict[str, Any]:
+        """Start a run."""
+        return start_run(self._ann, message, agent_type="friend", conversation_id=self.id)
+
     def events(self, message: str) -> list[dict[str, Any]]:
         """Say something, and return what is published of the summary."""
-        run = start_run(self._ann, message, agent_type="friend", conversation_id=self.id)
-        return payloads_of(read_events(self._ann, run), "history.compacted")
+        return payloads_of(read_events(self._ann, self.start(message)), "history.compacted")
 
     def read(self, message: str) -> list[str]:
         """Return what the model read of the conversation when a message was answered."""

@@ -12,9 +12,9 @@ from chat_agent.agent_definitions.errors import InvalidVariables
 from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.agent_definitions.validation import strict_schema, tools_by_name
 from chat_agent.agents import AGENTS
+from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.approvals import with_approval
 from chat_agent.agents.tool import RunContext, agent_tool
-from chat_agent.agents.tools.notes import REMEMBER
 from chat_agent.direct_models import find_model
 from chat_agent.errors import ModelNotFound
 from chat_agent.guardrails.config import AgentGuardrails
@@ -92,16 +92,18 @@ class AgentBuilder:
             names = (definition.model, *definition.fallbacks)
             model = self._build_model([self.model_name(tenant_id, one) for one in names])
         schema = definition.output_schema
-        return Agent[RunContext](
+        return AcmeAgent(
             name=name,
             handoff_description=definition.description or None,
             instructions=instructions_of(definition, values),
             model=model,
             model_settings=definition.settings.to_options().model_settings or ModelSettings(),
-            tools=[*tools_of(definition, own_tools), *([REMEMBER] if definition.memory.write else [])],
+            tools=tools_of(definition, own_tools),
             output_type=RequestedOutput(OutputFormat(json_schema=strict_schema(schema), is_strict=True))
             if schema is not None
             else None,
+            memory=definition.memory,
+            compaction=definition.compaction,
         )
 
     @staticmethod

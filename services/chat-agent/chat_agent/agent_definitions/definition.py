@@ -13,7 +13,7 @@ from chat_agent.direct_models import ModelName
 from chat_agent.documents import digest_of, small_json
 from chat_agent.guardrails.config import AgentGuardrails
 from chat_agent.mcp_servers.definition import McpUse
-from chat_agent.memory.use import MemoryUse
+from chat_agent.memory.use import NO_MEMORY, MemoryUse
 from chat_agent.runs.options import Effort, MaxTokens, Probability, RunOptions, Temperature, Verbosity
 from chat_agent.schemas import VariableName, VariableValue, storable, storable_json
 
@@ -115,9 +115,10 @@ class AgentDefinition(RequestModel):
         None, description="The JSON schema of its answers."
     )
     limits: Limits = Limits()
-    memory: MemoryUse = MemoryUse()
+    memory: MemoryUse = NO_MEMORY
     compaction: CompactionPolicy | None = Field(
-        None, description="When long conversations are summarized; without it, never."
+        None,
+        description="When long conversations are summarized; without it as the service does: never.",
     )
     guardrails: AgentGuardrails | None = Field(
         None, description="What is checked beside the guardrails of the service, in openai-guardrails' form."

@@ -16,6 +16,7 @@ from chat_agent.agent_definitions.own_tools import digests_of_tools
 from chat_agent.agent_definitions.store import CANARY, STABLE, Answering
 from chat_agent.agent_definitions.tables import StoredVersion
 from chat_agent.agents import AGENTS
+from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.tool import RunContext
 from chat_agent.documents import digest_of
 from chat_agent.http_tools.definition import HttpTool
@@ -179,4 +180,11 @@ def digest_in_code(agent: Agent[RunContext]) -> str:
     """Return the digest of what an agent in code says and may call."""
     tools = [tool.name for tool in agent.tools]
     handoffs = [other.name for other in agent.handoffs if isinstance(other, Agent)]
-    return digest_of([agent.name, str(agent.instructions), tools, handoffs])
+    more = members_of(agent) if isinstance(agent, AcmeAgent) else []
+    return digest_of([agent.name, str(agent.instructions), tools, handoffs, *more])
+
+
+def members_of(agent: AcmeAgent) -> list[dict[str, Any]]:
+    """Return what an agent says of memory and compaction, as far as it says anything."""
+    said = [agent.memory if agent.memory.is_used else None, agent.compaction]
+    return [{type(one).__name__: one.model_dump(exclude_defaults=True)} for one in said if one]

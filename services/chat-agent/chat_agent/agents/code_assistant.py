@@ -1,12 +1,10 @@
 """The agent for code."""
 
-from agents import Agent
-
-from chat_agent.agents.tool import RunContext
+from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.tools.clock import current_time
 from chat_agent.agents.tools.conversations import search_conversations
 
-code_assistant = Agent[RunContext](
+code_assistant = AcmeAgent(
     name="code_assistant",
     handoff_description="Writes, reviews and debugs code, and advises on architecture.",
     instructions=(

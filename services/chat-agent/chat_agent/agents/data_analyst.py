@@ -1,14 +1,12 @@
 """The agent for data."""
 
-from agents import Agent
-
-from chat_agent.agents.tool import RunContext
+from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.tools.calculator import calculate
 from chat_agent.agents.tools.clock import current_time
 from chat_agent.agents.tools.conversations import search_conversations
 from chat_agent.agents.tools.csv_analysis import analyze_csv
 
-data_analyst = Agent[RunContext](
+data_analyst = AcmeAgent(
     name="data_analyst",
     handoff_description="Interprets data, does statistics, and proposes charts.",
     instructions=(

@@ -1,12 +1,10 @@
 """The agent for research."""
 
-from agents import Agent
-
-from chat_agent.agents.tool import RunContext
+from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.tools.clock import current_time
 from chat_agent.agents.tools.web_search import web_search
 
-research = Agent[RunContext](
+research = AcmeAgent(
     name="research",
     handoff_description="Finds current facts on the web, and cites where they are from.",
     instructions=(

@@ -1,15 +1,13 @@
 """The agent that receives every message first."""
 
-from agents import Agent
-
+from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.code_assistant import code_assistant
 from chat_agent.agents.data_analyst import data_analyst
 from chat_agent.agents.research import research
-from chat_agent.agents.tool import RunContext
 from chat_agent.agents.tools.clock import current_time
 from chat_agent.agents.tools.conversations import forget_conversation, search_conversations
 
-triage = Agent[RunContext](
+triage = AcmeAgent(
     name="triage",
     handoff_description="General questions, and finding who can answer the others.",
     instructions=(

@@ -1,12 +1,15 @@
 """The agents of a run, and their configuration, as its options change them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from agents import Agent, FunctionTool, ModelSettings, RunConfig
 from agents.tool_context import ToolContext
 
+from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.tool import RunContext
+from chat_agent.memory.use import MemoryUse
 from chat_agent.model.output_schema import RequestedOutput
 from chat_agent.runs.options import ClientTool, RunOptions
 
@@ -71,6 +74,11 @@ def names_of(agent: Agent[RunContext]) -> frozenset[str]:
             found[one.name] = one
             open_ += [other for other in one.handoffs if isinstance(other, Agent)]
     return frozenset(tool.name for one in found.values() for tool in one.tools)
+
+
+def uses_of(agents: Mapping[str, Agent[RunContext]]) -> dict[str, MemoryUse]:
+    """Return what agents may do with memories, by name."""
+    return {name: one.memory for name, one in agents.items() if isinstance(one, AcmeAgent)}
 
 
 def with_settings(config: RunConfig, options: RunOptions) -> RunConfig:

@@ -28,7 +28,7 @@ from chat_agent.event_log import recovery
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType
 from chat_agent.event_log.translator import EventTranslator
-from chat_agent.execution.agent_graph import setting_names, with_options, with_settings
+from chat_agent.execution.agent_graph import setting_names, uses_of, with_options, with_settings
 from chat_agent.execution.compaction.run_compaction import RunCompaction, policy_of
 from chat_agent.execution.handoff_limits import HandoffLimits
 from chat_agent.execution.interruption import Interruption, client_calls, interruption_of, resume_state
@@ -141,11 +141,11 @@ class Attempt:
         run = self.run
         selection = await retry_database(partial(self._services.restore_agents, run))
         self._agents = self._services.build_agents(run.tenant_id, selection, self._options.variables)
-        uses = {name: one.memory for name, one in selection.definitions.items()}
+        uses = uses_of(self._agents)
         memory = memory_of(self._services.database, run, self._log, uses, self._services.embedder)
         self._context = replace(self._context, memory=memory) if memory else self._context
         self._limits = limits_of(selection, self._settings)
-        if (policy := policy_of(run, selection)) is not None:
+        if (policy := policy_of(run, self._agents, self._settings)) is not None:
             self._session.is_compacted = True
             self.compaction = RunCompaction(policy, run, self._session, self._meter, self._services)
         self._meter.token_limit = self._limits.tokens

@@ -26,3 +26,6 @@ class MemoryUse(RequestModel):
     def owner(self, agent: str) -> str | None:
         """Return the agent whose memories they are, or none where they are shared."""
         return agent if self.scope == "agent" else None
+
+
+NO_MEMORY = MemoryUse()

@@ -1,10 +1,13 @@
 """What a run has to do with compaction: whether it reads a summary, and whether one is due at its end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agents import Agent
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agent_definitions.selection import AgentSelection
+from chat_agent.agents.acme_agent import AcmeAgent
+from chat_agent.agents.tool import RunContext
 from chat_agent.compaction.policy import CompactionPolicy
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType
@@ -13,6 +16,7 @@ from chat_agent.execution.services import RunServices
 from chat_agent.execution.session import ConversationSession
 from chat_agent.model.usage import UsageMeter
 from chat_agent.models import Run
+from chat_agent.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -34,18 +38,25 @@ class RunCompaction:
         """Return whether the history is long: by the last call of a model, and by the items."""
         if self.session.item_count >= self.policy.share * self.services.settings.history_items:
             return True
-        if (call := self.meter.last_call) is None:
-            return False
-        length = self.services.catalogue.context_length(call.model)
-        return length is not None and call.tokens >= self.policy.share * length
+        call = self.meter.last_call
+        return call is not None and self.policy.is_due(
+            call.tokens, self.services.catalogue.context_length(call.model)
+        )
 
     async def add(self, session: AsyncSession) -> None:
         """Request a summary."""
         await store.add(session, self.run)
 
 
-def policy_of(run: Run, selection: AgentSelection) -> CompactionPolicy | None:
+def policy_of(
+    run: Run, agents: Mapping[str, Agent[RunContext]], settings: Settings
+) -> CompactionPolicy | None:
     """Return when a run's conversation is summarized; none where it is not, or does not last."""
-    if run.persistence != "permanent" or selection.first is None:
+    agent = agents.get(run.agent)
+    # A direct model has no version: it reads what it is sent.
+    if run.persistence != "permanent" or agent is None or not run.agent_versions:
         return None
-    return selection.first.compaction
+    own = agent.compaction if isinstance(agent, AcmeAgent) else None
+    if own is None and settings.compaction_tokens is not None:
+        return CompactionPolicy(tokens=settings.compaction_tokens)
+    return own

@@ -12,7 +12,6 @@ from servicekit.events.outbox import publish
 from servicekit.workers.base import LoopWorker
 from sqlalchemy.exc import SQLAlchemyError
 
-from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.budgets import BUDGET
 from chat_agent.clients.billing import RunRef
 from chat_agent.clients.conversation import ConversationClient, HistoryChanged, NewSummary
@@ -107,8 +106,9 @@ class SummaryCall:
         """Return a summary that is recorded; none where there is nothing to summarize."""
         services, run = self._services, self._run
         selection = await services.restore_agents(run)
-        policy = policy_of(run, selection)
-        if policy is None or selection.first is None:
+        agents = services.build_agents(run.tenant_id, selection, {})
+        policy = policy_of(run, agents, services.settings)
+        if policy is None:
             return None
         context = services.catalogue.context_length(run.model) or DEFAULT_CONTEXT
         history = await conversations.history(run.conversation_id, MAX_ITEMS)
@@ -119,16 +119,15 @@ class SummaryCall:
         BUDGET.set(services.budgets.of_run(self._ref, 1))
         summary: NewSummary | None = None
         try:
-            text = await writing.write(self._model(selection), part, selection.first.guardrails)
+            guardrails = selection.first.guardrails if selection.first else None
+            text = await writing.write(self._model(agents[run.agent].model), part, guardrails)
             summary = writing.new_summary(text, part, is_all=len(history) < MAX_ITEMS)
         finally:
             is_pending = await self._record(summary)
         return summary if is_pending else None
 
-    def _model(self, selection: AgentSelection) -> Model:
-        """Return the model of the agent."""
-        agents = self._services.build_agents(self._run.tenant_id, selection, {})
-        model = agents[self._run.agent].model
+    def _model(self, model: str | Model | None) -> Model:
+        """Return the model of an agent."""
         if isinstance(model, Model):
             return model
         return self._services.config.model_provider.get_model(model)
