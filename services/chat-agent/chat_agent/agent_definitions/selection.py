@@ -186,5 +186,5 @@ def digest_in_code(agent: Agent[RunContext]) -> str:
 
 def members_of(agent: AcmeAgent) -> list[dict[str, Any]]:
     """Return what an agent says of memory and compaction, as far as it says anything."""
-    said = [agent.memory if agent.memory.is_used else None, agent.compaction]
-    return [{type(one).__name__: one.model_dump(exclude_defaults=True)} for one in said if one]
+    members = [agent.memory if agent.memory.is_used else None, agent.compaction]
+    return [{type(one).__name__: one.model_dump(exclude_defaults=True)} for one in members if one]
