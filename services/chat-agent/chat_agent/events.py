@@ -1,13 +1,15 @@
 """The events that the chat-agent publishes."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import ClassVar, Literal
 from uuid import UUID
 
 from pydantic import JsonValue
-from servicekit.events.outbox import Event
+from servicekit.events.outbox import Event, publish
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.schemas import ModelUsage
+from chat_agent.clients.billing import RunRef
+from chat_agent.schemas import ModelUsage, Usage
 
 # Each has a consumer group, created before the first event is published.
 READERS = ("billing-webhook", "auth")
@@ -55,3 +57,24 @@ class RunCompleted(Event):
     estimated: bool
     started_at: datetime
     completed_at: datetime
+
+
+def publish_call(
+    session: AsyncSession, call: RunRef, conversation_id: UUID, usage: Usage, started_at: datetime
+) -> None:
+    """Publish the usage of a call of a model that is no run: it has an id, and no message of a person."""
+    completed = RunCompleted(
+        run_id=call.id,
+        conversation_id=conversation_id,
+        tenant_id=call.tenant_id,
+        user_id=call.user_id,
+        agent=call.agent,
+        initial_agent=call.agent,
+        status="completed",
+        messages=0,
+        usage=usage.models,
+        estimated=usage.estimated,
+        started_at=started_at,
+        completed_at=datetime.now(UTC),
+    )
+    publish(session, completed, tenant_id=call.tenant_id, subject=str(call.id))

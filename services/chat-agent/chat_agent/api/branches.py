@@ -5,7 +5,8 @@ from uuid import UUID
 
 from servicekit.auth.tokens import Principal
 
-from chat_agent.api.start_run import RunRequest, StartedRun, start_run
+from chat_agent.api.run_request import RunRequest
+from chat_agent.api.start_run import StartedRun, start_run
 from chat_agent.errors import ConversationBusy
 from chat_agent.execution.manager import RunManager
 from chat_agent.models import FINISHED, Run

@@ -13,7 +13,7 @@ from chat_agent.agent_definitions.own_tools import pinned
 from chat_agent.agent_definitions.schemas import DryRun
 from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.agents.tool import RunContext
-from chat_agent.api.start_run import RunRequest
+from chat_agent.api.run_request import RunRequest
 from chat_agent.execution.manager import RunManager
 from chat_agent.runs.options import ClientTool, RunOptions
 from chat_agent.schemas import AgentVersion, ChatRequest

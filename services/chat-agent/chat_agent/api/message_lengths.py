@@ -1,6 +1,6 @@
 """How long messages may be: by a setting, and by the context of the model."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chat_agent.clients.billing import RequestLimits
@@ -11,10 +11,14 @@ from chat_agent.settings import Settings
 MAX_CHARACTERS_PER_TOKEN = 8
 
 
-def check_length(settings: Settings, model: str, message: str, prelude: Sequence[Mapping[str, Any]]) -> None:
+def message_lengths(message: str, prelude: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return how many characters a message has, and each of those before it."""
+    return [len(message), *map(text_length, prelude)]
+
+
+def check_length(settings: Settings, model: str, lengths: Sequence[int]) -> None:
     """Raise MessageTooLong for a message above the limit, or for more text than fits into the model."""
     most = settings.max_message_characters
-    lengths = [len(message), *(text_length(item) for item in prelude)]
     if max(lengths) > most:
         raise MessageTooLong(f"A message has at most {most} characters.")
     tokens = settings.model_context_lengths.get(model)
@@ -22,7 +26,7 @@ def check_length(settings: Settings, model: str, message: str, prelude: Sequence
         raise MessageTooLong(f"The messages do not fit into the model's {tokens} tokens.")
 
 
-def check_plan(limits: RequestLimits, lengths: Iterable[int], attachment_bytes: int) -> None:
+def check_plan(limits: RequestLimits, lengths: Sequence[int], attachment_bytes: int) -> None:
     """Raise MessageTooLong or AttachmentsTooLarge for more than the tenant's plan allows."""
     most = limits.message_characters
     if most is not None and max(lengths) > most:

@@ -10,13 +10,12 @@ from uuid import UUID, uuid4
 
 import agents
 from servicekit.auth.tokens import Principal
-from servicekit.events.outbox import publish
 
 from chat_agent.budgets import CallReservation
 from chat_agent.clients.billing import RunRef
 from chat_agent.direct_models import Endpoint, find_model
 from chat_agent.errors import ModelNotFound
-from chat_agent.events import RunCompleted
+from chat_agent.events import publish_call
 from chat_agent.execution.manager import RunManager
 from chat_agent.model.chat_stream import count_of, is_count
 from chat_agent.model.json import Json
@@ -123,24 +122,9 @@ class PlainCall:
         usage = self._meter.total()
         if not usage.models:
             return
-        ref = self._ref
-        completed = RunCompleted(
-            run_id=ref.id,
-            # It belongs to none; the id says so by being the call's own.
-            conversation_id=ref.id,
-            tenant_id=ref.tenant_id,
-            user_id=ref.user_id,
-            agent=ref.agent,
-            initial_agent=ref.agent,
-            status="completed",
-            messages=0,
-            usage=usage.models,
-            estimated=usage.estimated,
-            started_at=self._started_at,
-            completed_at=datetime.now(UTC),
-        )
         async with self._manager.database.begin() as session:
-            publish(session, completed, tenant_id=ref.tenant_id, subject=str(ref.id))
+            # It belongs to no conversation; the id says so by being the call's own.
+            publish_call(session, self._ref, self._ref.id, usage, self._started_at)
 
 
 def first_model(settings: Settings, tenant_id: UUID | None, endpoint: Endpoint) -> str:

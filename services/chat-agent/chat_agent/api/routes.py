@@ -10,8 +10,7 @@ from servicekit.database import Session
 from servicekit.schemas import Page
 
 from chat_agent import models, schemas
-from chat_agent.agent_definitions import store as agent_store
-from chat_agent.agents import AGENTS
+from chat_agent.api import agent_list
 from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import (
     IdempotencyKey,
@@ -22,15 +21,13 @@ from chat_agent.api.dependencies import (
     Writer,
 )
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
+from chat_agent.api.run_request import RunRequest
 from chat_agent.api.sse import event_stream
 from chat_agent.api.start_run import (
-    RunRequest,
     answer_approvals,
     chat_response,
     start_run,
     stop_run,
-    to_agent_schema,
-    to_own_agent_schema,
 )
 from chat_agent.attachments.request_data import MessageRoute
 from chat_agent.event_log.schemas import STREAM_EVENT
@@ -200,5 +197,4 @@ async def answer_approval(
 @router.get("/agents", response_model=list[schemas.Agent], tags=["agents"])
 async def list_agents(caller: ToolReader, session: Session) -> list[schemas.Agent]:
     """List the agents of the service, and those of the tenant that have a published version."""
-    own = await agent_store.published(session, caller.tenant_id)
-    return [*map(to_agent_schema, AGENTS.values()), *map(to_own_agent_schema, own)]
+    return await agent_list.list_agents(session, caller)

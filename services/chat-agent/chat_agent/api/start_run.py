@@ -3,11 +3,10 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
-import agents
 import orjson
 from opentelemetry import trace
 from servicekit.auth.tokens import Principal
@@ -15,34 +14,24 @@ from servicekit.idempotency import REPLAYED, IdempotencyInProgress
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agent_definitions.builder import check_values
-from chat_agent.agent_definitions.selection import AgentSelection
-from chat_agent.agent_definitions.store import Answering
 from chat_agent.agents import AGENTS
-from chat_agent.agents.tool import RunContext
 from chat_agent.api.deadlines import start_deadline, transaction
-from chat_agent.api.message_lengths import check_length, check_plan, text_length
+from chat_agent.api.message_lengths import check_length, check_plan, message_lengths
+from chat_agent.api.run_request import History, RunRequest, with_masks, with_stored_content
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.files import copy_to_run
-from chat_agent.attachments.references import resolve_files
-from chat_agent.attachments.uploads import Blob, resolve_uploads
 from chat_agent.clients.billing import QuotaWarning, RunRef
-from chat_agent.errors import AgentNotFound, GuardrailTriggered, RunCancelled, ToolCallNotFound
+from chat_agent.errors import AgentNotFound, RunCancelled, ToolCallNotFound
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution.manager import RunManager
-from chat_agent.guardrails.audit import record_triggered
-from chat_agent.guardrails.messages import MessageGuard
 from chat_agent.model import failures
 from chat_agent.models import Run, RunStatus
 from chat_agent.runs import approvals, store
-from chat_agent.runs.options import NO_OPTIONS, RunOptions
-from chat_agent.schemas import Agent, Answer, ChatAnswer, ChatRequest, Usage
+from chat_agent.schemas import Answer, ChatAnswer, Usage
 
 QUOTA_WARNING = "X-Quota-Warning"
 # What the repetition of a request has in common with it.
 FINGERPRINT = ("message", "content", "agent", "options", "tool_outputs_digest")
-Persistence = Literal["permanent", "temporary", "none"]
-# Items of the SDK: what was said elsewhere before.
-History = Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -64,35 +53,6 @@ class StartedRun:
         return headers
 
 
-@dataclass(frozen=True)
-class RunRequest:
-    """What a run shall answer: a message, or what its caller's tools gave, and what goes with it."""
-
-    chat: ChatRequest
-    # The parts of the message, where it is not only text.
-    content: Sequence[dict[str, Any]] = ()
-    # The content of the images and files that the parts refer to, by digest.
-    blobs: Mapping[str, Blob] = field(default_factory=dict)
-    # The uploaded files that they refer to, and their sizes.
-    files: Mapping[UUID, int] = field(default_factory=dict)
-    # What was said before, as far as the client tells it; it counts where the conversation is new.
-    prelude: History = ()
-    # In place of a message.
-    tool_outputs: History = ()
-    # Whether the prelude is all that the client knows of the conversation, which may be known here, too.
-    is_whole_history: bool = False
-    # Whether what is stored of the conversation and differs from the prelude is superseded.
-    replaces_history: bool = False
-    options: RunOptions = NO_OPTIONS
-    persistence: Persistence = "permanent"
-    # The run that is continued, unless another one has continued it before.
-    previous: Run | None = None
-    # The agent that goes on with the outputs of tools, in a branch.
-    first_agent: str | None = None
-    # In place of the version of the agent that answers.
-    selection: AgentSelection | None = None
-
-
 async def start_run(
     manager: RunManager, caller: Principal, request: RunRequest, key: str | None
 ) -> StartedRun:
@@ -112,15 +72,19 @@ async def start_run(
         raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {agents_}.")
     check_values(agent, chat.variables)
     model = manager.model_of(agent, caller.tenant_id)
-    check_length(manager.settings, model, chat.message, request.prelude)
-    request = await with_stored_content(manager, caller, await guarded(manager, caller, request, agent))
+    lengths = message_lengths(chat.message, request.prelude)
+    check_length(manager.settings, model, lengths)
+    masked = await with_masks(manager, caller, request, agent)
+    if masked is not request:
+        lengths = message_lengths(masked.chat.message, masked.prelude)
+    request = await with_stored_content(manager, caller, masked)
     new = {"conversation_id": conversation_id, "agent_versions": agent.stored_versions, "model": model}
     values = {**new_run_values(caller, request, key), **new}
     if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
     check_plan(
         await manager.budgets.request_limits(values["tenant_id"]),
-        [len(chat.message), *map(text_length, request.prelude)],
+        lengths,
         sum(len(blob.content) for blob in request.blobs.values()) + sum(request.files.values()),
     )
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
@@ -138,49 +102,6 @@ async def start_run(
         manager.claim_due.set()
     await manager.stop(started.to_stop)
     return StartedRun(started.run, is_new=True, warnings=reservation.warnings)
-
-
-async def guarded(
-    manager: RunManager, caller: Principal, request: RunRequest, agent: AgentSelection
-) -> RunRequest:
-    """Return a request with the masks of all guardrails; raises GuardrailTriggered, which is recorded."""
-    guards = [manager.guard]
-    if agent.first is not None and agent.first.guardrails is not None:
-        guards.append(MessageGuard(agent.first.guardrails.config))
-    assert caller.tenant_id  # noqa: S101  # the token of a person has one
-    try:
-        for guard in guards:
-            request = request if guard.is_empty else await masked(guard, request)
-    except GuardrailTriggered as error:
-        async with transaction(manager.database) as session:
-            detail = {"agent": request.chat.agent_type, **error.extensions}
-            record_triggered(session, caller.tenant_id, caller.user_id, caller.session_id, **detail)
-        raise
-    return request
-
-
-async def masked(guard: MessageGuard, request: RunRequest) -> RunRequest:
-    """Return a request with the masks of one guard; raises GuardrailTriggered."""
-    chat = request.chat.model_copy(update={"message": await guard.text(request.chat.message)})
-    return replace(
-        request,
-        chat=chat,
-        content=await guard.parts(request.content),
-        prelude=await guard.history(request.prelude),
-        tool_outputs=await guard.history(request.tool_outputs),
-    )
-
-
-async def with_stored_content(manager: RunManager, caller: Principal, request: RunRequest) -> RunRequest:
-    """Return a request whose parts refer to their images and files; raises InvalidAttachment."""
-    if not request.content and not request.prelude:
-        return request
-    items: History = [*request.prelude, {"content": [*request.content]}]
-    items, files = await resolve_files(
-        manager.database, caller, items, manager.settings.max_message_body_bytes
-    )
-    (*prelude, message), blobs = await resolve_uploads(items)
-    return replace(request, prelude=prelude, content=message["content"], blobs=blobs, files=files)
 
 
 async def insert_in_conversation(
@@ -368,30 +289,4 @@ def chat_response(turn: StartedRun, final: RunEvent) -> ChatAnswer:
             "handoffs": payload["handoffs"],
             "status": "waiting" if final.type == EventType.RUN_WAITING else "completed",
         },
-    )
-
-
-def to_own_agent_schema(one: Answering) -> Agent:
-    """Describe an agent of a tenant to people."""
-    definition = one.definition
-    return Agent(
-        name=one.name,
-        status="active",
-        description=definition.description,
-        handoffs=definition.handoffs,
-        tools=[*(use.name for use in definition.tools), *(f"ask_{name}" for name in definition.as_tools)],
-        source="tenant",
-        version=one.number,
-        starters=definition.starters,
-    )
-
-
-def to_agent_schema(agent: agents.Agent[RunContext]) -> Agent:
-    """Describe an agent to people."""
-    return Agent(
-        name=agent.name,
-        status="active",
-        description=agent.handoff_description or "",
-        handoffs=[other.name for other in agent.handoffs if isinstance(other, agents.Agent)],
-        tools=[tool.name for tool in agent.tools],
     )

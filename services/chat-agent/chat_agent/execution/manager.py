@@ -98,8 +98,12 @@ class RunManager:
         self._builder = AgentBuilder(settings, self._models.chain, self.mcp, guard_agent)
         billing = resources.client("billing-webhook", settings.billing_internal_url, BILLING_SCOPE)
         self.budgets = Budgets(BillingClient(billing, settings.billing_timeout_seconds), settings)
+        self.services = self._build_services(resources)
+
+    def _build_services(self, resources: Resources) -> RunServices:
+        settings = self.settings
         auth = resources.client("auth", settings.auth_internal_url, MEMBERS_SCOPE)
-        self.services = RunServices(
+        return RunServices(
             settings=settings,
             database=resources.database,
             redis=resources.redis,

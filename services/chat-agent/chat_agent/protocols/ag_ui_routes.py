@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Field
 
 from chat_agent.api.dependencies import AgentName, IdempotencyKey, ManagerDep, Writer
 from chat_agent.api.rate_limits import ChatLimiter
-from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
+from chat_agent.api.run_request import RunRequest
+from chat_agent.api.start_run import answer_approvals, start_run
 from chat_agent.attachments.request_data import MessageRoute
 from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols import responses

@@ -15,7 +15,8 @@ from servicekit.schemas import max_length
 from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
-from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
+from chat_agent.api.run_request import RunRequest
+from chat_agent.api.start_run import answer_approvals, start_run
 from chat_agent.attachments.request_data import MessageRoute
 from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols import responses

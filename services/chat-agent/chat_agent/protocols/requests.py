@@ -19,7 +19,7 @@ from servicekit.auth.tokens import Principal
 from servicekit.errors import BadRequest
 from servicekit.schemas import BoundedModel, max_length
 
-from chat_agent.api.start_run import RunRequest
+from chat_agent.api.run_request import RunRequest
 from chat_agent.errors import ConversationNotFound
 from chat_agent.schemas import MAX_MESSAGE, Answer, ChatRequest, storable, storable_json
 

@@ -8,7 +8,6 @@ from uuid import uuid5
 
 from agents import Model
 from servicekit.errors import ServiceError
-from servicekit.events.outbox import publish
 from servicekit.workers.base import LoopWorker
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -17,7 +16,7 @@ from chat_agent.clients.billing import RunRef
 from chat_agent.clients.conversation import ConversationClient, HistoryChanged, NewSummary
 from chat_agent.compaction.tables import Compaction
 from chat_agent.errors import ConversationNotFound, MembershipEnded
-from chat_agent.events import RunCompleted
+from chat_agent.events import publish_call
 from chat_agent.execution.compaction import store, writing
 from chat_agent.execution.compaction.run_compaction import policy_of
 from chat_agent.execution.compaction.turns import part_to_summarize
@@ -138,24 +137,7 @@ class SummaryCall:
         async with self._services.database.begin() as session:
             if not await store.store_summary(session, self._compaction.id, stored):
                 return False
-            if self._meter.total().models:
-                event = self._usage_event()
-                publish(session, event, tenant_id=event.tenant_id, subject=str(event.run_id))
+            usage = self._meter.total()
+            if usage.models:
+                publish_call(session, self._ref, self._run.conversation_id, usage, self._started_at)
         return True
-
-    def _usage_event(self) -> RunCompleted:
-        usage, run = self._meter.total(), self._run
-        return RunCompleted(
-            run_id=self._ref.id,
-            conversation_id=run.conversation_id,
-            tenant_id=run.tenant_id,
-            user_id=run.user_id,
-            agent=run.agent,
-            initial_agent=run.agent,
-            status="completed",
-            messages=0,
-            usage=usage.models,
-            estimated=usage.estimated,
-            started_at=self._started_at,
-            completed_at=datetime.now(UTC),
-        )

@@ -10,7 +10,8 @@ from servicekit.auth.tokens import Principal
 
 from chat_agent.api.branches import continue_run
 from chat_agent.api.rate_limits import RateLimiter
-from chat_agent.api.start_run import RunRequest, StartedRun
+from chat_agent.api.run_request import RunRequest
+from chat_agent.api.start_run import StartedRun
 from chat_agent.execution.manager import RunManager
 from chat_agent.protocols import responses
 from chat_agent.protocols.disconnects import cancel

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, Field
 from servicekit.schemas import max_length
 
-from chat_agent.api.start_run import Persistence, RunRequest
+from chat_agent.api.run_request import Persistence, RunRequest
 from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
 from chat_agent.protocols.media import TEXT_ONLY, Inputs, inputs_of

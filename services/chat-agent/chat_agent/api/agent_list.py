@@ -1,0 +1,43 @@
+"""The list of agents that a caller may choose from."""
+
+from agents import Agent
+from servicekit.auth.tokens import Principal
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chat_agent import schemas
+from chat_agent.agent_definitions import store
+from chat_agent.agent_definitions.store import Answering
+from chat_agent.agents import AGENTS
+from chat_agent.agents.tool import RunContext
+
+
+async def list_agents(session: AsyncSession, caller: Principal) -> list[schemas.Agent]:
+    """List the agents of the service, and those of the tenant that have a published version."""
+    own = await store.published(session, caller.tenant_id)
+    return [*map(to_agent_schema, AGENTS.values()), *map(to_own_agent_schema, own)]
+
+
+def to_agent_schema(agent: Agent[RunContext]) -> schemas.Agent:
+    """Describe an agent to people."""
+    return schemas.Agent(
+        name=agent.name,
+        status="active",
+        description=agent.handoff_description or "",
+        handoffs=[other.name for other in agent.handoffs if isinstance(other, Agent)],
+        tools=[tool.name for tool in agent.tools],
+    )
+
+
+def to_own_agent_schema(one: Answering) -> schemas.Agent:
+    """Describe an agent of a tenant to people."""
+    definition = one.definition
+    return schemas.Agent(
+        name=one.name,
+        status="active",
+        description=definition.description,
+        handoffs=definition.handoffs,
+        tools=[*(use.name for use in definition.tools), *(f"ask_{name}" for name in definition.as_tools)],
+        source="tenant",
+        version=one.number,
+        starters=definition.starters,
+    )

@@ -1,0 +1,96 @@
+"""What a run shall answer, whichever protocol it came by; with masks, and with its content stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+from uuid import UUID
+
+from servicekit.auth.tokens import Principal
+
+from chat_agent.agent_definitions.selection import AgentSelection
+from chat_agent.api.deadlines import transaction
+from chat_agent.attachments.references import resolve_files
+from chat_agent.attachments.uploads import Blob, resolve_uploads
+from chat_agent.errors import GuardrailTriggered
+from chat_agent.execution.manager import RunManager
+from chat_agent.guardrails.audit import record_triggered
+from chat_agent.guardrails.messages import MessageGuard
+from chat_agent.models import Run
+from chat_agent.runs.options import NO_OPTIONS, RunOptions
+from chat_agent.schemas import ChatRequest
+
+Persistence = Literal["permanent", "temporary", "none"]
+# Items of the SDK: what was said elsewhere before.
+History = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run shall answer: a message, or what its caller's tools gave, and what goes with it."""
+
+    chat: ChatRequest
+    # The parts of the message, where it is not only text.
+    content: Sequence[dict[str, Any]] = ()
+    # The content of the images and files that the parts refer to, by digest.
+    blobs: Mapping[str, Blob] = field(default_factory=dict)
+    # The uploaded files that they refer to, and their sizes.
+    files: Mapping[UUID, int] = field(default_factory=dict)
+    # What was said before, as far as the client tells it; it counts where the conversation is new.
+    prelude: History = ()
+    # In place of a message.
+    tool_outputs: History = ()
+    # Whether the prelude is all that the client knows of the conversation, which may be known here, too.
+    is_whole_history: bool = False
+    # Whether what is stored of the conversation and differs from the prelude is superseded.
+    replaces_history: bool = False
+    options: RunOptions = NO_OPTIONS
+    persistence: Persistence = "permanent"
+    # The run that is continued, unless another one has continued it before.
+    previous: Run | None = None
+    # The agent that goes on with the outputs of tools, in a branch.
+    first_agent: str | None = None
+    # In place of the version of the agent that answers.
+    selection: AgentSelection | None = None
+
+
+async def with_masks(
+    manager: RunManager, caller: Principal, request: RunRequest, agent: AgentSelection
+) -> RunRequest:
+    """Return a request with the masks of all guardrails; raises GuardrailTriggered, which is recorded."""
+    guards = [manager.guard]
+    if agent.first is not None and agent.first.guardrails is not None:
+        guards.append(MessageGuard(agent.first.guardrails.config))
+    assert caller.tenant_id  # noqa: S101  # the token of a person has one
+    try:
+        for guard in guards:
+            request = request if guard.is_empty else await masked_by(guard, request)
+    except GuardrailTriggered as error:
+        async with transaction(manager.database) as session:
+            detail = {"agent": request.chat.agent_type, **error.extensions}
+            record_triggered(session, caller.tenant_id, caller.user_id, caller.session_id, **detail)
+        raise
+    return request
+
+
+async def masked_by(guard: MessageGuard, request: RunRequest) -> RunRequest:
+    """Return a request with the masks of one guard; raises GuardrailTriggered."""
+    chat = request.chat.model_copy(update={"message": await guard.text(request.chat.message)})
+    return replace(
+        request,
+        chat=chat,
+        content=await guard.parts(request.content),
+        prelude=await guard.history(request.prelude),
+        tool_outputs=await guard.history(request.tool_outputs),
+    )
+
+
+async def with_stored_content(manager: RunManager, caller: Principal, request: RunRequest) -> RunRequest:
+    """Return a request whose parts refer to their images and files; raises InvalidAttachment."""
+    if not request.content and not request.prelude:
+        return request
+    items: History = [*request.prelude, {"content": [*request.content]}]
+    items, files = await resolve_files(
+        manager.database, caller, items, manager.settings.max_message_body_bytes
+    )
+    (*prelude, message), blobs = await resolve_uploads(items)
+    return replace(request, prelude=prelude, content=message["content"], blobs=blobs, files=files)
