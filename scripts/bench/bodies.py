@@ -27,7 +27,7 @@ from testkit.app import running
 from testkit.databases import Databases
 from testkit.issuer import Issuer
 from testkit.request_costs import Callers, Cost, callers_of, measure_request, send_body
-from testkit.worst_bodies import JSON, Route, all_routes_with_body, worst_bodies
+from testkit.worst_bodies import JSON, Route, all_routes_with_body, places_of, worst_bodies
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = (
@@ -110,7 +110,8 @@ async def rows(route: Route, callers: Callers) -> AsyncIterator[str]:
     worst: dict[str, tuple[Cost, float]] = {}
     async with callers.client(route, **{"Content-Type": JSON}) as sender:
         await send_body(sender, route, b"{}")
-        for kind, place, content in worst_bodies(route):
+        bodies = ((place.name, *body) for place in places_of(route) for body in worst_bodies(route, place))
+        for place, kind, content in bodies:
             if kind in KINDS:
                 await measure_request(cost := Cost(route.name, kind, place), sender, route, content)
                 if kind not in worst or cost.milliseconds > worst[kind][0].milliseconds:

@@ -11,6 +11,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import NamedTuple
 
 from fastapi import FastAPI
 from httpx import AsyncClient
@@ -19,8 +20,9 @@ from servicekit.idempotency import HEADER
 
 from testkit.app import client
 from testkit.issuer import Issuer
+from testkit.schemas import SchemaLocation
 from testkit.token_matrix import TENANT, USER, internal_scopes
-from testkit.worst_bodies import MAY_FIT, Route, all_routes_with_body, worst_bodies
+from testkit.worst_bodies import MAY_FIT, Route, all_routes_with_body, places_of, worst_bodies
 
 MAX_MILLISECONDS, MAX_MEGABYTES, MAX_RESPONSE_BYTES = 100, 64, 4096
 # What takes too long is tried again: on a busy machine caches are cold, and the same work takes longer.
@@ -29,6 +31,16 @@ ATTEMPTS = 3
 MAX_SIZE = 8 * 1024 * 1024
 # In so many milliseconds nobody writes to as much memory as is too much.
 NEGLIGIBLE_MILLISECONDS = 4
+
+
+class Share(NamedTuple):
+    """A part of the places to walk, one in `total` of them, so that several tests share the work evenly."""
+
+    number: int
+    total: int
+
+
+ALL = Share(0, 1)
 
 
 @dataclass(frozen=True)
@@ -66,22 +78,25 @@ class Cost:
     excess: list[str] = field(default_factory=list)
 
 
-async def costs(app: FastAPI, callers: Callers, max_size: int = MAX_SIZE) -> AsyncIterator[Cost]:
+async def costs(
+    app: FastAPI, callers: Callers, max_size: int = MAX_SIZE, share: Share = ALL
+) -> AsyncIterator[Cost]:
     """Bring every worst body of at most this size to every route, and tell what it cost."""
-    for route in all_routes_with_body(app):
-        walked = route._replace(limit=min(route.limit, max_size))
-        async for cost in costs_of(walked, callers):
+    routes = [route._replace(limit=min(route.limit, max_size)) for route in all_routes_with_body(app)]
+    places = [(route, place) for route in routes for place in places_of(route)]
+    for route, place in places[share.number :: share.total]:
+        async for cost in costs_of(route, place, callers):
             yield cost
 
 
-async def costs_of(route: Route, callers: Callers) -> AsyncIterator[Cost]:
-    """Bring every worst body to one route."""
+async def costs_of(route: Route, place: SchemaLocation, callers: Callers) -> AsyncIterator[Cost]:
+    """Bring every body that is bad in one place to a route."""
     headers = {"Content-Type": route.media_type, **({HEADER: "worst"} if route.is_idempotent else {})}
     async with callers.client(route, **headers) as sender:
         # What is made once, as connections are, is not a request's.
         await send_body(sender, route, b"")
-        for body, place, content in worst_bodies(route):
-            cost = Cost(route.name, body, place)
+        for body, content in worst_bodies(route, place):
+            cost = Cost(route.name, body, place.name)
             for _ in range(ATTEMPTS):
                 await measure_request(cost, sender, route, content)
                 if not cost.excess:

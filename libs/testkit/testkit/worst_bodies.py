@@ -78,26 +78,31 @@ def find_unbounded(app: FastAPI) -> list[str]:
     ]
 
 
-def worst_bodies(route: Route) -> Iterator[tuple[str, str, bytes]]:
-    """Make all worst bodies of a route: what is bad of each, in which place, and the body."""
+def places_of(route: Route) -> list[SchemaLocation]:
+    """List the places of a route's body in which something bad can stand; of a form, the whole."""
+    places = Schemas(route.app.openapi()).locations(route.schema) if route.media_type == JSON else ()
+    return [*places] or [SchemaLocation((), route.schema)]
+
+
+def worst_bodies(route: Route, place: SchemaLocation) -> Iterator[tuple[str, bytes]]:
+    """Make all bodies of a route that are bad in one place: what is bad of each, and the body."""
     if route.media_type != JSON:
         yield from worst_forms(route)
         return
     schemas = Schemas(route.app.openapi())
-    for place in [*schemas.locations(route.schema)] or [SchemaLocation((), route.schema)]:
-        shell = json.dumps(schemas.with_value(route.schema, place.steps, MARK))
-        room = route.limit - len(shell)
-        for name, worst in {**BODY_KINDS, **valid_items(schemas, place)}.items():
-            yield name, place.name, shell.replace(json.dumps(MARK), worst(room), 1).encode()
+    shell = json.dumps(schemas.with_value(route.schema, place.steps, MARK))
+    room = route.limit - len(shell)
+    for name, worst in {**BODY_KINDS, **valid_items(schemas, place)}.items():
+        yield name, shell.replace(json.dumps(MARK), worst(room), 1).encode()
 
 
-def worst_forms(route: Route) -> Iterator[tuple[str, str, bytes]]:
+def worst_forms(route: Route) -> Iterator[tuple[str, bytes]]:
     """Make the worst forms."""
-    yield "wide list", "top", b"&".join([b"scope=1"] * (route.limit // 8))
-    yield "unknown members", "top", b"&".join(b"u%d=1" % index for index in range(route.limit // 9))
-    yield "wide object", "top", b"&" * route.limit
-    yield "long string", "top", b"grant_type=" + b"a" * (route.limit - 20)
-    yield "deep", "top", b"grant_type=" + b"%5B" * (route.limit // 3 - 20)
+    yield "wide list", b"&".join([b"scope=1"] * (route.limit // 8))
+    yield "unknown members", b"&".join(b"u%d=1" % index for index in range(route.limit // 9))
+    yield "wide object", b"&" * route.limit
+    yield "long string", b"grant_type=" + b"a" * (route.limit - 20)
+    yield "deep", b"grant_type=" + b"%5B" * (route.limit // 3 - 20)
 
 
 def valid_items(schemas: Schemas, place: SchemaLocation) -> dict[str, MakeBody]:

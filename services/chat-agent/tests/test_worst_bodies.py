@@ -2,10 +2,19 @@
 
 import json
 
+import pytest
 from chat_agent.main import create_app
 from servicekit.request_limits import LARGE_BODY
 from testkit.app import running
-from testkit.request_costs import Cost, callers_of, costs, costs_table, find_uncounted_routes, measure_request
+from testkit.request_costs import (
+    Cost,
+    Share,
+    callers_of,
+    costs,
+    costs_table,
+    find_uncounted_routes,
+    measure_request,
+)
 from testkit.worst_bodies import all_routes_with_body, find_unbounded
 
 # Bodies with a few unknown members are answered, some as streams.
@@ -20,6 +29,11 @@ LIMITS = dict.fromkeys(
     ),
     1_000_000,
 )
+# Minutes of work for one test: the workers of a run share it.
+SHARES = [
+    pytest.param(Share(number, 8), id=f"share {number}", marks=pytest.mark.xdist_group(f"bodies {number}"))
+    for number in range(8)
+]
 CALLS = {"chat_limits": {"writes_per_person": 1_000_000, "writes_per_tenant": 1_000_000}}
 
 
@@ -29,10 +43,12 @@ def changed(settings, **values):
     )
 
 
-async def test_no_body_costs_much(settings, issuer):
+@pytest.mark.parametrize("share", SHARES)
+async def test_no_body_costs_much(settings, issuer, share):
     async with running(create_app(changed(settings))) as app:
         assert len(all_routes_with_body(app)) >= 4
-        matches = [cost async for cost in costs(app, callers_of(issuer, app), LARGE_BODY)]
+        matches = [cost async for cost in costs(app, callers_of(issuer, app), LARGE_BODY, share)]
+        assert matches
         assert [cost for cost in matches if cost.excess] == [], "\n".join(costs_table(matches))
 
 
