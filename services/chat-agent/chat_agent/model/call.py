@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from agents import Model
@@ -29,6 +30,7 @@ from chat_agent.errors import (
 from chat_agent.model import failure_log
 from chat_agent.model.call_ids import CallIds
 from chat_agent.model.request import ModelRequest
+from chat_agent.model.request_size import input_characters
 from chat_agent.model.usage import UsageMeter, Used, estimated_tokens
 from chat_agent.settings import OtherProvider
 
@@ -100,6 +102,10 @@ class ModelCall:
         self._is_finished = False
         meter.is_truncated = False
 
+    @cached_property
+    def _input_characters(self) -> int:
+        return input_characters(self._request, self._meter.schema_sizes)
+
     async def start(self) -> None:
         """Wait for the first token; raises the failure when there is none, named and logged."""
         with self._named_failures(has_begun=False):
@@ -117,7 +123,7 @@ class ModelCall:
     async def _reserve(self) -> None:
         """Reserve what the call may use; raises QuotaExceeded, BillingUnavailable."""
         if self._budget is not None:
-            input_tokens = estimated_tokens(self._request.characters)
+            input_tokens = estimated_tokens(self._input_characters)
             max_tokens = self._request.model_settings.max_tokens
             self._reservation = await self._budget.reserve(self._name, input_tokens, max_tokens)
 
@@ -165,7 +171,7 @@ class ModelCall:
     def _estimate(self) -> Used:
         return self._meter.estimate(
             self._name,
-            self._request.characters,
+            self._input_characters,
             self._output_characters,
             is_own_key=self._candidate.is_own_key,
         )
@@ -192,7 +198,7 @@ class ModelCall:
 
     def _count_output(self, delta: str) -> None:
         self._output_characters += len(delta)
-        used = estimated_tokens(self._request.characters) + estimated_tokens(self._output_characters)
+        used = estimated_tokens(self._input_characters) + estimated_tokens(self._output_characters)
         if self._meter.tokens + used > self._token_limit:
             raise TokenBudgetExceeded
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from agents import Handoff, Model, ModelSettings, Tool
@@ -13,15 +12,11 @@ from agents.models import get_default_model_settings
 from agents.models.interface import ModelTracing
 from openai.types.responses.response_prompt_param import ResponsePromptParam
 
-from chat_agent.model.json import encode
 from chat_agent.model.reasoning import without_foreign
 from chat_agent.settings import OtherProvider
 
 # How servers that fail on purpose, and those that count, know which attempt this is.
 ATTEMPT = "x-stainless-retry-count"
-
-# What an image counts as in an estimate: about a thousand tokens, whatever its bytes.
-ATTACHMENT_CHARACTERS = 4000
 
 # Settings that some models do not know and that the SDK sets for those that do.
 MODEL_DEPENDENT = frozenset({"reasoning", "verbosity"})
@@ -76,30 +71,6 @@ class ModelRequest:
             return self
         own = without_foreign(self.input, provider, host)
         return self if own is self.input else replace(self, input=own)
-
-    @cached_property
-    def characters(self) -> int:
-        """Measure what is sent, near enough for an estimate."""
-        schemas = [
-            *(getattr(tool, "params_json_schema", None) for tool in self.tools),
-            *(handoff.input_json_schema for handoff in self.handoffs),
-        ]
-        size = len(encode([self.system_instructions, self.input, schemas], default=str).decode())
-        attachments = [len(data) for data in self.attachments()]
-        return size - sum(attachments) + len(attachments) * ATTACHMENT_CHARACTERS
-
-    def attachments(self) -> Iterator[str]:
-        """Return the data of images, files and audio."""
-        for item in self.input if isinstance(self.input, list) else []:
-            message: Any = item
-            content = message.get("content") if isinstance(message, dict) else None
-            for part in content if isinstance(content, list) else []:
-                if not isinstance(part, dict):
-                    continue
-                audio = part.get("input_audio") or {}
-                data = part.get("image_url") or part.get("file_data") or audio.get("data")
-                if isinstance(data, str):
-                    yield data
 
     def call_ids(self) -> Iterator[str]:
         """Return the ids of the tool calls that were made before."""

@@ -10,6 +10,7 @@ import agents
 from openai.types.responses import ResponseUsage
 
 from chat_agent.model.prices import Catalogue, Tokens
+from chat_agent.model.request_size import SchemaSizes
 from chat_agent.schemas import ModelUsage, Usage
 
 # Rough, and marked so: the provider tells nothing of an answer that broke off.
@@ -47,6 +48,7 @@ class UsageMeter:
         # Whether the newest answer ends at a limit of tokens.
         self.is_truncated = False
         self.last_call: LastCall | None = None
+        self.schema_sizes = SchemaSizes()
         self._models: dict[str, ModelUsage] = {}
         self._catalogue = catalogue or Catalogue()
         # In millionths of a dollar, exactly; none where a price is not known.
