@@ -125,6 +125,43 @@ def test_a_rollback_ends_the_canary_and_then_returns_to_earlier_versions(admin: 
     assert [one["state"] for one in states] == ["published", "retired", "retired"]
 
 
+def test_the_canary_becomes_the_stable_version_without_being_named(admin: httpx.Client) -> None:
+    published(admin, "support")
+    save(admin, "support", instructions="You help briefly.")
+    publish(admin, "support", percentage=10)
+    grown = publish(admin, "support", percentage=50)
+    assert (grown["stable"]["version"], grown["canary"]["percentage"]) == (1, 50)
+    promoted = publish(admin, "support")
+    assert (promoted["stable"]["version"], promoted["canary"]) == (2, None)
+    nothing = admin.post(f"{AGENTS}/support/publish", json={})
+    assert error(nothing) == (404, "agent_version_not_found")
+    assert "neither a draft nor a canary" in nothing.json()["detail"]
+
+
+def test_what_has_only_defaults_needs_no_body(admin: httpx.Client) -> None:
+    save(admin, "support")
+    assert admin.post(f"{AGENTS}/support/publish").json()["stable"]["version"] == 1
+    assert error(admin.post(f"{AGENTS}/support/rollback")) == (409, "no_earlier_version")
+
+
+def test_the_name_of_an_agent_of_the_service_is_taken_wherever_it_is_sent(admin: httpx.Client) -> None:
+    taken = (409, "agent_already_exists")
+    assert error(admin.put(f"{AGENTS}/triage", json={"definition": definition()})) == taken
+    assert error(admin.post(f"{AGENTS}/triage/validate", json={"definition": definition()})) == taken
+    assert error(apply(admin, document("triage"))) == taken
+
+
+def test_an_unknown_agent_is_answered_with_those_that_there_are(admin: httpx.Client) -> None:
+    published(admin, "support")
+    published(admin, "helper", visibility="internal")
+    save(admin, "unfinished")
+    answer = admin.post("/api/v1/chat", json={"message": "Hi", "agent_type": "suport"})
+    assert error(answer) == (404, "agent_not_found")
+    assert answer.json()["detail"].endswith(
+        "There are: triage, code_assistant, data_analyst, research, support."
+    )
+
+
 def test_a_draft_is_nothing_to_roll_back_to(admin: httpx.Client) -> None:
     save(admin, "support")
     response = admin.post(f"{AGENTS}/support/rollback", json={"version": 1})

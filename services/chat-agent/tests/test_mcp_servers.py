@@ -574,6 +574,15 @@ def test_secrets_are_sent_and_never_returned(
     assert good.sent("tools/call")[-1][1]["x-key"] == "another-key"
 
 
+def test_a_secret_may_have_letters_beyond_ascii(
+    admin: httpx.Client, good: StatelessServer, urls: dict[str, str]
+) -> None:
+    admin.put("/api/v1/secrets/shop_key", json={"value": "clé…"}).raise_for_status()
+    register(admin, urls["ours"], auth={"type": "secret", "secret": "shop_key"})
+    (_, headers), *_ = good.sent("tools/list")
+    assert headers["authorization"].encode("latin-1").decode() == "Bearer clé…"
+
+
 def test_a_call_without_its_secret_fails_alone(
     admin: httpx.Client, member: httpx.Client, urls: dict[str, str], good: StatelessServer
 ) -> None:

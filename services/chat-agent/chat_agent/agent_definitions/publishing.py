@@ -28,7 +28,7 @@ from chat_agent.agent_definitions.schemas import (
 )
 from chat_agent.agent_definitions.store import CANARY, STABLE, Answering
 from chat_agent.agent_definitions.tables import StoredAgent, StoredVersion
-from chat_agent.agent_definitions.validation import Surroundings, problems_of
+from chat_agent.agent_definitions.validation import Surroundings, check_name, problems_of
 from chat_agent.direct_models import DirectModels
 from chat_agent.documents import DefinitionProblem, digest_of
 from chat_agent.mcp_servers.registered import load_servers
@@ -37,7 +37,11 @@ from chat_agent.mcp_servers.registered import load_servers
 async def check(
     session: AsyncSession, tenant_id: UUID, models: DirectModels, name: str, definition: AgentDefinition
 ) -> list[DefinitionProblem]:
-    """List why a definition cannot be published beside the agents that answer now."""
+    """List why a definition cannot be published beside the agents that answer now.
+
+    Raises AgentAlreadyExists.
+    """
+    check_name(name)
     others = by_name(await store.answering(session, tenant_id))
     servers = await load_servers(session, tenant_id, definition.mcp_servers)
     tools = await own_tools(session, tenant_id, [definition])
@@ -71,13 +75,19 @@ async def publish(
 
 
 async def version_to_publish(session: AsyncSession, agent: StoredAgent, number: int | None) -> StoredVersion:
-    """Find a version, or the draft; raises AgentVersionNotFound."""
+    """Find a version, or the draft, or else the canary; raises AgentVersionNotFound."""
     if number is not None:
         return await store.find_version(session, agent, number)
     draft = (await session.scalars(store.versions_of(agent).filter_by(state="draft"))).one_or_none()
-    if draft is None:
-        raise AgentVersionNotFound(f"The agent {agent.name!r} has no draft. Name the version to publish.")
-    return draft
+    if draft is not None:
+        return draft
+    releases = await store.releases_of(session, agent)
+    if CANARY not in releases:
+        raise AgentVersionNotFound(
+            f"The agent {agent.name!r} has neither a draft nor a canary. Name the version to publish."
+        )
+    _, canary = releases[CANARY]
+    return canary
 
 
 async def release(
@@ -148,6 +158,8 @@ async def apply(
     await store.lock_tenant(session, caller)
     assert caller.tenant_id  # noqa: S101  # the token of a member has one
     current = await store.answering(session, caller.tenant_id)
+    for one in application.agents:
+        check_name(one.name)
     documents = [await with_pinned_tools(session, caller.tenant_id, one) for one in application.agents]
     names = {name for one in documents for name in one.definition.mcp_servers}
     servers = await load_servers(session, caller.tenant_id, names)

@@ -55,7 +55,7 @@ class AgentDocument(Draft):
 class Publication(RequestModel):
     """Which version answers from now on."""
 
-    version: VersionNumber | None = Field(None, description="Without it, the draft.")
+    version: VersionNumber | None = Field(None, description="Without it the draft, or else the canary.")
     percentage: Annotated[int, Field(ge=1, le=100)] = Field(
         100, description="Of the conversations; below 100 it is a canary beside the stable version."
     )

@@ -70,6 +70,12 @@ class AgentSelector:
         selection = await self._reached(tenant_id, {name}, conversation_id)
         return replace(selection, name=name) if name in selection.definitions else None
 
+    async def names(self, tenant_id: UUID | None) -> list[str]:
+        """List the agents that members of a tenant may start."""
+        async with self._database.begin() as session:
+            own = await store.published(session, tenant_id)
+        return [*AGENTS, *(one.name for one in own)]
+
     async def select_definition(
         self, tenant_id: UUID, name: str, definition: AgentDefinition
     ) -> AgentSelection:

@@ -14,7 +14,6 @@ from chat_agent import audit
 from chat_agent.agent_definitions.audit import AuditAction
 from chat_agent.agent_definitions.definition import AgentDefinition
 from chat_agent.agent_definitions.errors import (
-    AgentAlreadyExists,
     AgentInUse,
     AgentVersionNotFound,
     NoEarlierVersion,
@@ -23,7 +22,7 @@ from chat_agent.agent_definitions.errors import (
 )
 from chat_agent.agent_definitions.own_tools import pinned
 from chat_agent.agent_definitions.tables import Release, StoredAgent, StoredVersion
-from chat_agent.agents import AGENTS
+from chat_agent.agent_definitions.validation import check_name
 from chat_agent.errors import AgentNotFound
 
 STABLE, CANARY = "stable", "canary"
@@ -136,8 +135,7 @@ def definition_of(version: StoredVersion) -> AgentDefinition:
 
 async def find_or_create(session: AsyncSession, caller: Principal, name: str) -> StoredAgent:
     """Find an agent, or create it without a version; raises AgentAlreadyExists, TooManyAgents."""
-    if name in AGENTS:
-        raise AgentAlreadyExists(f"There is an agent of the service called {name!r}. Choose another name.")
+    check_name(name)
     own = select(StoredAgent).filter_by(tenant_id=caller.tenant_id, deleted_at=None)
     agents = {agent.name: agent for agent in await session.scalars(own)}
     if name in agents:

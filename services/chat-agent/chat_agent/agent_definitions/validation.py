@@ -10,6 +10,7 @@ from agents import FunctionTool, UserError
 from agents.strict_schema import ensure_strict_json_schema
 
 from chat_agent.agent_definitions.definition import AgentDefinition, ToolUse, placeholders
+from chat_agent.agent_definitions.errors import AgentAlreadyExists
 from chat_agent.agent_definitions.tool_names import tool_name_problems
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
@@ -44,6 +45,12 @@ class Surroundings:
 def tools_by_name() -> dict[str, FunctionTool]:
     """Return the tools that definitions may name."""
     return {tool.name: tool for tools in TOOLS.values() for tool in tools}
+
+
+def check_name(name: str) -> None:
+    """Raise AgentAlreadyExists where a name is one of the service's agents."""
+    if name in AGENTS:
+        raise AgentAlreadyExists(f"There is an agent of the service called {name!r}. Choose another name.")
 
 
 def problems_of(name: str, definition: AgentDefinition, around: Surroundings) -> list[DefinitionProblem]:
@@ -81,7 +88,7 @@ def model_problems(definition: AgentDefinition, around: Surroundings) -> Found:
     named += [(f"fallbacks[{index}]", model) for index, model in enumerate(definition.fallbacks)]
     for path, model in named:
         if find_model(around.models, around.tenant_id, model, "chat") is None:
-            yield path, f"There is no model called {model!r} that this tenant may use."
+            yield path, no_model(model, around)
     if definition.fallbacks and definition.model is None:
         yield "fallbacks", "Name the model that these stand in for."
 
@@ -90,7 +97,14 @@ def guardrail_problems(definition: AgentDefinition, around: Surroundings) -> Fou
     """Yield models of guardrails that the tenant may not use."""
     for path, model in models_of(definition.guardrails):
         if find_model(around.models, around.tenant_id, qualified_name(model), "chat") is None:
-            yield f"guardrails.{path}", f"There is no model called {model!r} that this tenant may use."
+            yield f"guardrails.{path}", no_model(model, around)
+
+
+def no_model(name: str, around: Surroundings) -> str:
+    """Return the sentence about a model that the tenant may not use."""
+    names = [one for one in around.models if find_model(around.models, around.tenant_id, one, "chat")]
+    listed = f"There are: {', '.join(names)}." if names else "The operator allows none: leave it out."
+    return f"There is no model called {name!r} that this tenant may use. {listed}"
 
 
 def tool_problems(definition: AgentDefinition, own: OwnTools) -> Found:

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, Body, Path, Query, Response, status
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Page
@@ -26,6 +26,9 @@ Name = Annotated[AgentName, Path(description="The name of an agent of the tenant
 Number = Annotated[VersionNumber, Path()]
 Before = Annotated[VersionNumber, Query(alias="from", description="The version to compare with.")]
 After = Annotated[VersionNumber, Query(alias="to", description="The version that is compared.")]
+# All members have a default, so that a body may be left out.
+Publication = Annotated[schemas.Publication, Body(default_factory=schemas.Publication)]
+Rollback = Annotated[schemas.Rollback, Body(default_factory=schemas.Rollback)]
 VersionQuery = Annotated[schemas.VersionPage, Query()]
 
 router = APIRouter(prefix="/api/v1/agents", tags=["agents"], max_body_size=MAX_CHAT_BODY)
@@ -94,7 +97,7 @@ async def dry_run_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 
 @router.post("/{name}/publish", response_model=schemas.AgentDetail)
 async def publish_agent(
-    name: Name, publication: schemas.Publication, caller: Author, session: Session, manager: ManagerDep
+    name: Name, publication: Publication, caller: Author, session: Session, manager: ManagerDep
 ) -> schemas.AgentDetail:
     """Let the draft or a version answer, all conversations or as a canary a part of them."""
     models = manager.settings.direct_models
@@ -103,7 +106,7 @@ async def publish_agent(
 
 @router.post("/{name}/rollback", response_model=schemas.AgentDetail)
 async def roll_back_agent(
-    name: Name, rollback: schemas.Rollback, caller: Author, session: Session, manager: ManagerDep
+    name: Name, rollback: Rollback, caller: Author, session: Session, manager: ManagerDep
 ) -> schemas.AgentDetail:
     """End the canary, or let an earlier version answer again."""
     models = manager.settings.direct_models

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, status
+from fastapi import APIRouter, Body, Path, status
 from servicekit.auth.dependencies import require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
@@ -15,6 +15,7 @@ from chat_agent.mcp_servers.definition import ServerConfig, ServerName
 
 Author = Annotated[Principal, require("agents:manage")]
 Name = Annotated[ServerName, Path(description="The name of an MCP server of the tenant.")]
+Confirmation = Annotated[schemas.Confirmation, Body(default_factory=schemas.Confirmation)]
 
 router = APIRouter(prefix="/api/v1/mcp-servers", tags=["mcp servers"])
 
@@ -50,7 +51,7 @@ async def delete_mcp_server(name: Name, caller: Author, session: Session) -> Non
 
 @router.post("/{name}/confirm", response_model=schemas.ServerDetail)
 async def confirm_mcp_tools(
-    name: Name, confirmation: schemas.Confirmation, caller: Author, manager: ManagerDep
+    name: Name, confirmation: Confirmation, caller: Author, manager: ManagerDep
 ) -> schemas.ServerDetail:
     """Read the tools of an MCP server, and confirm them as they are now."""
     row = await registration.confirm(manager.mcp, caller, name, confirmation.digest)

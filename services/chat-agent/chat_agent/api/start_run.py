@@ -14,7 +14,6 @@ from servicekit.idempotency import REPLAYED, IdempotencyInProgress
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agent_definitions.builder import check_values
-from chat_agent.agents import AGENTS
 from chat_agent.api.deadlines import start_deadline, transaction
 from chat_agent.api.message_lengths import check_length, check_plan, message_lengths
 from chat_agent.api.run_request import History, RunRequest, with_masks, with_stored_content
@@ -68,8 +67,8 @@ async def start_run(
         caller.tenant_id, chat.agent_type, conversation_id
     )
     if agent is None:
-        agents_ = ", ".join(AGENTS)
-        raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {agents_}.")
+        names = ", ".join(await manager.selector.names(caller.tenant_id))
+        raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {names}.")
     check_values(agent, chat.variables)
     model = manager.model_of(agent, caller.tenant_id)
     lengths = message_lengths(chat.message, request.prelude)

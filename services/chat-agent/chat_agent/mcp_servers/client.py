@@ -172,11 +172,13 @@ class Connection:
             }
         return meta
 
-    def _headers(self, own: Mapping[str, str]) -> dict[str, str]:
+    def _headers(self, own: Mapping[str, str]) -> httpx2.Headers:
         session = {"Mcp-Session-Id": self.session} if self.session else {}
         is_named = self.is_agreed or self.version == STATELESS
         version = {"MCP-Protocol-Version": self.version} if is_named else {}
-        return {**self.client.headers, "Accept": ACCEPT, **version, **session, **own}
+        headers = {**self.client.headers, "Accept": ACCEPT, **version, **session, **own}
+        # A secret may have any letters.
+        return httpx2.Headers(headers, encoding="utf-8")
 
     @asynccontextmanager
     async def _post(self, message: Json, own: Mapping[str, str]) -> AsyncIterator[httpx2.Response]:
