@@ -182,6 +182,8 @@ class Approval(Base):
     agent: Mapped[str]
     name: Mapped[str]
     arguments: Mapped[str]
+    # The call within which the agent works, where it is a tool of another.
+    parent_call_id: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default="pending")
     reason: Mapped[str | None]
     decided_by: Mapped[str | None]
@@ -205,6 +207,8 @@ class ToolCall(Base):
     run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     call_id: Mapped[str] = mapped_column(primary_key=True)
     agent: Mapped[str | None]
+    # The call within which the agent works, where it is a tool of another.
+    parent_call_id: Mapped[str | None]
     name: Mapped[str]
     # Masked, unless the call must not be made twice: whoever takes the run over needs them as they are.
     arguments: Mapped[str]

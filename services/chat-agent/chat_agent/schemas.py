@@ -172,6 +172,9 @@ class SignIn(BaseModel):
     needs_approval: bool = Field(description="Whether the call is to be allowed as well, after the sign-in.")
 
 
+NESTED = "The call within which the agent works, where it is a tool of another."
+
+
 class Approval(BaseModel):
     """A tool call that a person has to allow."""
 
@@ -189,6 +192,7 @@ class Approval(BaseModel):
         None, description="What the call is executed with, where the person has changed it."
     )
     sign_in: SignIn | None = Field(None, description="Where the person has to sign in first.")
+    parent_call_id: str | None = Field(None, description=NESTED)
     created_at: datetime
     decided_at: datetime | None
 
@@ -198,6 +202,7 @@ class ToolCallRecord(BaseModel):
 
     call_id: str
     agent: str | None
+    parent_call_id: str | None = Field(None, description=NESTED)
     name: str
     arguments: str
     status: Literal["running", "interrupted", "completed", "failed", "timed_out"] = Field(

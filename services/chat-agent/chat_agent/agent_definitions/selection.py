@@ -18,6 +18,7 @@ from chat_agent.agent_definitions.tables import StoredVersion
 from chat_agent.agents import AGENTS
 from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.tool import RunContext
+from chat_agent.agents.trust import called_by
 from chat_agent.documents import digest_of
 from chat_agent.http_tools.definition import HttpTool
 from chat_agent.http_tools.versions import ToolVersions
@@ -171,7 +172,7 @@ def share_of(name: str, conversation_id: UUID) -> int:
 
 
 def versions_in_code(names: Sequence[str]) -> list[AgentVersion]:
-    """Return the versions of agents of the service, and of all that they hand over to."""
+    """Return the versions of agents of the service, and of all that they hand over to or call as tools."""
     found: dict[str, Agent[RunContext]] = {}
     open_ = [AGENTS[name] for name in names]
     while open_:
@@ -179,6 +180,7 @@ def versions_in_code(names: Sequence[str]) -> list[AgentVersion]:
         if agent.name not in found:
             found[agent.name] = agent
             open_ += [other for other in agent.handoffs if isinstance(other, Agent)]
+            open_ += called_by(agent)
     return [AgentVersion(name=name, number=None, digest=digest_in_code(one)) for name, one in found.items()]
 
 

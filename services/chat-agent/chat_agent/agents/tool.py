@@ -17,16 +17,25 @@ from servicekit import context as log_context
 from servicekit.errors import ServiceError, Unavailable
 
 from chat_agent.agents.approvals import Policy, approval_policy
+from chat_agent.agents.nested_approvals import wait_for_approvals
 from chat_agent.agents.trust import is_untrusted, reached_from
 from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.clients.conversation import ConversationClient
-from chat_agent.errors import GuardrailTriggered, GuardrailUnavailable, ToolFailed
+from chat_agent.errors import (
+    GuardrailTriggered,
+    GuardrailUnavailable,
+    Superseded,
+    ToolFailed,
+    ToolOutcomeUnknown,
+)
 from chat_agent.guardrails.taint import Taint
 from chat_agent.memory.run_memory import RunMemory
 from chat_agent.model.failure_log import tool_failed
 from chat_agent.model.failures import causes
 from chat_agent.model.tool_guard import ToolGuard
-from chat_agent.runs.tool_calls import Call, CallResult, ToolCallJournal
+from chat_agent.runs.call import Call, CallResult
+from chat_agent.runs.nested_calls import OUTER_CALL, within_call
+from chat_agent.runs.tool_calls import ToolCallJournal
 from chat_agent.tool_settings import S, load_settings
 
 TIMEOUT_SECONDS = 15.0
@@ -40,6 +49,8 @@ RETRY_SECONDS = 0.2
 TRANSIENT = (OSError, httpx2.TransportError, Unavailable)
 # What a tool gave that no model may read, or that nobody could check.
 REFUSED = "[A guardrail does not allow this output.]"
+# What a call within a call of an agent raises where nothing more may be done.
+FATAL = (Superseded, ToolOutcomeUnknown)
 logger = logging.getLogger("chat_agent.tool")
 
 
@@ -187,6 +198,7 @@ class GuardedTool:
             name=self.tool.name,
             arguments=edited or arguments,
             is_idempotent=self.limits.is_idempotent,
+            parent_call_id=OUTER_CALL.get(),
         )
         ids = {**log_context.current(), "tool": call.name, "call_id": call.call_id}
         refusals: list[ServiceError] = []
@@ -205,9 +217,11 @@ class GuardedTool:
         try:
             result = await self._result(context, arguments)
             for guard in (run.tool_guard, self.guard):
-                if guard is not None:
+                if guard is not None and result.status != "waiting":
                     output = await guard.output(result.output, run.taint.items)
                     result = dataclasses.replace(result, output=output)
+        except FATAL:
+            raise
         except ServiceError as error:
             refusals.append(error)
             return CallResult(REFUSED, "failed", type(error).__name__)
@@ -217,14 +231,17 @@ class GuardedTool:
         try:
             if len(arguments) > MAX_ARGUMENTS:
                 raise ToolFailed(f"The arguments have more than {MAX_ARGUMENTS} characters.")
-            output = await self._output(context, arguments)
+            with within_call(context.tool_call_id):
+                output = await self._output(context, arguments)
         except Exception as error:  # whatever a tool raises, the model is told and the run goes on
             for cause in causes(error):
-                if isinstance(cause, GuardrailTriggered | GuardrailUnavailable):
+                if isinstance(cause, (GuardrailTriggered, GuardrailUnavailable, *FATAL)):
                     raise cause from None
             status = "timed_out" if isinstance(error, ToolTimeoutError) else "failed"
             message = limited_output(tool_failed(self.tool.name, error), MAX_OUTPUT)
             return CallResult(message, status, type(error).__name__)
+        if self.agent is not None and wait_for_approvals(context):
+            return CallResult("", "waiting")
         return CallResult(limited_output(str(output), self.limits.max_output))
 
     async def _output(self, context: ToolContext[RunContext], arguments: str) -> object:

@@ -16,6 +16,12 @@ def reached_from(agent: Agent[Any]) -> list[Agent[Any]]:
     return reached
 
 
+def called_by(agent: Agent[Any]) -> list[Agent[Any]]:
+    """Return the agents that are tools of an agent."""
+    calls = [getattr(getattr(tool, "on_invoke_tool", None), "agent", None) for tool in agent.tools]
+    return [one for one in calls if isinstance(one, Agent)]
+
+
 def is_untrusted(tool: Tool) -> bool:
     """Return whether others may have written what a tool gives."""
     return not getattr(getattr(tool, "on_invoke_tool", None), "is_trusted", False)

@@ -29,6 +29,8 @@ class LoggedState:
     partial: dict[str, str] = field(default_factory=dict)
     # The highest number of an item's id, `item_1` being the first; also of retracted items.
     highest_item: int = 0
+    # The events of nested calls: their types, and the ids of the calls.
+    nested_calls: set[tuple[str, str]] = field(default_factory=set)
 
     def apply(self, event: RunEvent) -> None:
         """Apply one event."""
@@ -48,6 +50,8 @@ class LoggedState:
                 self._note_item(data["item"]["id"])
                 self.partial.pop(data["item"]["id"], None)
                 self.completed[data["item"]["id"]] = data["item"]
+            case EventType.TOOL_CALLED | EventType.TOOL_OUTPUT if "parent_call_id" in data:
+                self.nested_calls.add((event.type, data["call_id"]))
             case EventType.RUN_RESUMED:
                 for item_id in data["withdrawn"]:
                     self.partial.pop(item_id, None)

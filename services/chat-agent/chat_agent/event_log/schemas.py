@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field, Json, RootModel
 
 from chat_agent.clients.billing import ExceededQuota
-from chat_agent.schemas import SignIn, Usage
+from chat_agent.schemas import NESTED, SignIn, Usage
 
 COMPONENT = "#/components/schemas/{model}"
 
@@ -171,13 +171,20 @@ class ReasoningDeltaEvent(EventOfRun):
     delta: str
 
 
-class ToolCalledEvent(EventOfRun, FunctionCall):
+class CallOfAgent(BaseModel):
+    """Who has made a call, where it is not the run's own agent."""
+
+    agent: str | None = Field(None, description="The agent that has made a nested call.")
+    parent_call_id: str | None = Field(None, description=NESTED)
+
+
+class ToolCalledEvent(EventOfRun, FunctionCall, CallOfAgent):
     """A tool is called; secrets are masked."""
 
     type: Literal["tool.called"]
 
 
-class ToolOutputEvent(EventOfRun):
+class ToolOutputEvent(EventOfRun, CallOfAgent):
     """A tool returned; secrets are masked, and long outputs cut."""
 
     type: Literal["tool.output"]
@@ -204,7 +211,7 @@ class ModelFallbackEvent(EventOfRun):
     code: str = Field(examples=["model_unavailable", "model_rate_limited"])
 
 
-class ApprovalRequiredEvent(EventOfRun, FunctionCall):
+class ApprovalRequiredEvent(EventOfRun, FunctionCall, CallOfAgent):
     """A person must decide on a call of a tool."""
 
     type: Literal["approval.required"]

@@ -46,6 +46,7 @@ from chat_agent.model.usage import UsageMeter
 from chat_agent.models import Run, RunStatus
 from chat_agent.provider_keys.keys import has_own_key
 from chat_agent.runs import superseded
+from chat_agent.runs.nested_calls import NestedCalls
 from chat_agent.runs.options import RunOptions
 from chat_agent.runs.outcome import Outcome, with_failure
 from chat_agent.runs.tool_calls import ToolCallJournal, missing_items, outcome_unknown_message
@@ -78,7 +79,7 @@ class Attempt:
         self._agents: Graph = {}
         self.compaction: RunCompaction | None = None
         self._limits = service_limits(services.settings)
-        self._journal = ToolCallJournal(services.database, run)
+        self._journal = ToolCallJournal(services.database, run, NestedCalls(log))
         failed_calls = self._journal.failed
         # A run whose agent is gone needs a name all the same; it ends with CheckpointInvalid.
         first = AGENTS.get(self._first_agent) or Agent[RunContext](name=self._first_agent)
@@ -186,6 +187,7 @@ class Attempt:
             self._append_started()
             logged.agent = self._first_agent
         if not is_new:
+            self._journal.nested.logged.update(logged.nested_calls)
             await self._journal.load_earlier()
         # Stored items are resumed from even where nothing is left of the log.
         if logged.last or items:

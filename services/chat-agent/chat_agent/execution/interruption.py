@@ -16,6 +16,7 @@ from chat_agent.clients.retry import retry_database
 from chat_agent.errors import ApprovalExpired, CheckpointInvalid
 from chat_agent.models import Approval, Run
 from chat_agent.runs import approvals
+from chat_agent.runs.call import Call
 from chat_agent.runs.options import RunOptions
 
 
@@ -41,22 +42,24 @@ def interruption_of(
 ) -> Interruption | None:
     """Convert the approvals for which the SDK has stopped into what is stored while the run waits, if any."""
     items = [item for item in result.interruptions if item.name not in tool_names]
-    requests = [approval_of(run, item, context.sign_ins.get(item.call_id or "")) for item in items]
+    requests = [approval_of(run, item, context) for item in items]
     if not requests:
         return None
     return Interruption(requests, result.to_state().to_string(context_serializer=lambda _context: {}))
 
 
-def approval_of(run: Run, item: ToolApprovalItem, sign_in: dict[str, Any] | None) -> Approval:
+def approval_of(run: Run, item: ToolApprovalItem, context: RunContext) -> Approval:
     """Build the row of one requested approval."""
+    call_id = item.call_id or ""
     return Approval(
         id=uuid4(),
         run_id=run.id,
-        call_id=item.call_id or "",
+        call_id=call_id,
         agent=item.agent.name,
+        parent_call_id=context.journal.nested.parents.get(call_id),
         name=item.name or "",
         arguments=item.arguments or "{}",
-        sign_in=sign_in,
+        sign_in=context.sign_ins.get(call_id),
     )
 
 
@@ -85,7 +88,9 @@ async def resume_state(
                 context.edited_arguments[decision.call_id] = decision.edited_arguments
             state.approve(item)
         else:
-            state.reject(item, rejection_message=rejection_message(decision))
+            message = rejection_message(decision)
+            state.reject(item, rejection_message=message)
+            context.journal.nested.returned(call_of(decision), message)
     return state
 
 
@@ -93,6 +98,12 @@ async def decisions_of(database: Database, run: Run) -> dict[str, Approval]:
     """Return the approvals of a run by the calls that they are about."""
     async with database.begin() as session:
         return {one.call_id: one for one in await approvals.list_for_run(session, run.id)}
+
+
+def call_of(approval: Approval) -> Call:
+    """Return the call that a person has decided on."""
+    names = approval.agent, approval.name, approval.arguments
+    return Call(approval.call_id, *names, parent_call_id=approval.parent_call_id)
 
 
 def rejection_message(decision: Approval) -> str:

@@ -88,8 +88,11 @@ def outcome_payload(outcome: Outcome) -> dict[str, object]:
 def approval_payload(approval: Approval) -> dict[str, object]:
     """Return the payload of a request for approval."""
     sign_in = {"sign_in": approval.sign_in} if approval.sign_in else {}
+    parent = approval.parent_call_id
+    nested = {"agent": approval.agent, "parent_call_id": parent} if parent else {}
     return {
         **sign_in,
+        **nested,
         "approval_id": str(approval.id),
         "call_id": approval.call_id,
         "name": approval.name,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from servicekit.database import Database
-from sqlalchemy import false, func, literal, select, update
+from sqlalchemy import String, false, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,27 +15,10 @@ from chat_agent.clients.retry import retry_database
 from chat_agent.errors import Superseded, ToolOutcomeUnknown
 from chat_agent.event_log.translator import redact
 from chat_agent.models import FINISHED, Approval, Run, ToolCall
+from chat_agent.runs.call import Call, CallResult
 from chat_agent.runs.leases import owned
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call that is about to be made."""
-
-    call_id: str
-    agent: str
-    name: str
-    arguments: str
-    is_idempotent: bool
-
-
-@dataclass(frozen=True)
-class CallResult:
-    """What came of a call: its output, which is a message about the failure where it failed."""
-
-    output: str
-    status: str = "completed"
-    error: str | None = None
+from chat_agent.runs.lost_agents import outermost_calls
+from chat_agent.runs.nested_calls import NestedCalls
 
 
 @dataclass(frozen=True)
@@ -44,6 +27,7 @@ class ToolCallJournal:
 
     database: Database
     run: Run
+    nested: NestedCalls
     # The calls that failed, by id.
     failed: set[str] = field(default_factory=set)
     # The names of the tools that have answered in earlier attempts.
@@ -58,12 +42,16 @@ class ToolCallJournal:
             if call.is_idempotent:
                 raise Superseded
             return await retry_database(lambda: self._outcome(call))
+        self.nested.called(call)
         start = time.monotonic()
         result = await make()
         milliseconds = round((time.monotonic() - start) * 1000)
-        if result.status != "completed":
+        if result.status == "waiting":
+            return result.output
+        if is_failed := result.status != "completed":
             self.failed.add(call.call_id)
         await retry_database(lambda: self._record_end(call, result, milliseconds))
+        self.nested.returned(call, result.output, failed=is_failed)
         return result.output
 
     async def _record_start(self, call: Call) -> bool:
@@ -72,6 +60,7 @@ class ToolCallJournal:
             "run_id": Run.id,
             "call_id": literal(call.call_id),
             "agent": literal(call.agent),
+            "parent_call_id": literal(call.parent_call_id, String),
             "name": literal(call.name),
             "arguments": literal(redact(call.arguments) if call.is_idempotent else call.arguments),
             "is_idempotent": literal(call.is_idempotent),
@@ -129,14 +118,22 @@ class ToolCallJournal:
                 self.failed.add(call_id)
 
     async def unstored_calls(self, items: Sequence[dict[str, Any]]) -> list[ToolCall]:
-        """List the calls not to be repeated that were begun and whose output is not among what is stored."""
+        """List the calls not to be repeated that were begun and whose output is not among what is stored.
+
+        Nested ones are in the output of the agent's call within which they were made.
+        """
         stored = {item["call_id"] for item in items if item.get("type") == "function_call_output"}
         return [call for call in await retry_database(self._unrepeatable) if call.call_id not in stored]
 
     async def _unrepeatable(self) -> list[ToolCall]:
-        query = select(ToolCall).where(ToolCall.run_id == self.run.id, ToolCall.is_idempotent == false())
+        all_calls = select(ToolCall).where(ToolCall.run_id == self.run.id)
+        query = all_calls.where(ToolCall.is_idempotent == false()).order_by(ToolCall.begun_at)
         async with self.database.begin() as session:
-            return list(await session.scalars(query.order_by(ToolCall.begun_at)))
+            calls = list(await session.scalars(query))
+            if all(call.parent_call_id is None for call in calls):
+                return calls
+            by_id = {call.call_id: call for call in await session.scalars(all_calls)}
+        return outermost_calls(calls, by_id)
 
 
 async def list_for_run(session: AsyncSession, run: Run) -> list[schemas.ToolCallRecord]:
