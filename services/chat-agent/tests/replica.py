@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agents import Agent, ModelSettings
 from chat_agent.agents import AGENTS
-from chat_agent.agents.tool import RunContext, tool
+from chat_agent.agents.tool import RunContext, agent_tool, tool
 from chat_agent.main import create_app
 from servicekit.server import serve
 
@@ -48,6 +48,14 @@ async def pay() -> str:
     return "paid"
 
 
+@tool(idempotent=False, needs_approval=True)
+async def order() -> str:
+    """Order something, which a person has to allow and which takes a while."""
+    leave("order")
+    await wait_for_go()
+    return "ordered"
+
+
 @tool(trusted=False)
 async def fetch() -> str:
     """Fetch what somebody else has written."""
@@ -61,14 +69,16 @@ async def send() -> str:
     return "sent"
 
 
-clerk = Agent[RunContext](name="clerk", instructions="You are a clerk.", tools=[look, book, pay])
+clerk = Agent[RunContext](name="clerk", instructions="You are a clerk.", tools=[look, book, pay, order])
 messenger = Agent[RunContext](
     name="messenger",
     instructions="You are a messenger.",
     tools=[fetch, look, send],
     model_settings=ModelSettings(parallel_tool_calls=False),
 )
+# Whose clerk works within a call, and may have to ask a person.
+manager = Agent[RunContext](name="manager", instructions="You are a manager.", tools=[agent_tool(clerk)])
 
 if __name__ == "__main__":
-    AGENTS.update(clerk=clerk, messenger=messenger)
+    AGENTS.update(clerk=clerk, messenger=messenger, manager=manager)
     serve(create_app())
