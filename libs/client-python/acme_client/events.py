@@ -111,6 +111,9 @@ class ToolCalled(Numbered):
     call_id: str
     name: str
     arguments: str
+    # Of a nested call: the agent that makes it, and the call within which that agent works.
+    agent: NotRequired[str]
+    parent_call_id: NotRequired[str]
 
 
 class ToolOutput(Numbered):
@@ -121,6 +124,8 @@ class ToolOutput(Numbered):
     name: str
     output: str
     failed: NotRequired[bool]
+    agent: NotRequired[str]
+    parent_call_id: NotRequired[str]
 
 
 # `from` cannot be a name in a class.
@@ -152,6 +157,8 @@ class ApprovalRequired(Numbered):
     arguments: str
     # Where the person has to sign in first.
     sign_in: NotRequired[SignIn | None]
+    agent: NotRequired[str]
+    parent_call_id: NotRequired[str]
 
 
 class RecalledMemory(TypedDict):

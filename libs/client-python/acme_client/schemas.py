@@ -95,6 +95,8 @@ class Approval(TypedDict):
     # What the call is executed with, where the person has changed it.
     edited_arguments: str | None
     sign_in: SignIn | None
+    # The call within which the agent works, where it is a tool of another.
+    parent_call_id: str | None
     created_at: str
     decided_at: str | None
 

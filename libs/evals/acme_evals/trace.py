@@ -52,7 +52,8 @@ class Trace:
                 self.approvals.append(event["name"])
             case "agent.changed":
                 self.agents.append(event["to"])
-            case "tool.called":
+            # What an agent calls that is a tool itself is a matter of that agent.
+            case "tool.called" if "parent_call_id" not in event:
                 self.calls[event["call_id"]] = Call(event["name"], event["arguments"])
             case "tool.output" if event["call_id"] in self.calls:
                 self.calls[event["call_id"]].has_failed = event.get("failed", False)

@@ -114,13 +114,15 @@ def check_ledger(gateway: GatewayClient, runs_before: int) -> None:
 
 
 def format_tool_call(data: Mapping[str, Any]) -> str:
-    """Show a tool call."""
-    return f"⚙ {data['name']}({data['arguments'] if data['arguments'] != '{}' else ''})\n"
+    """Show a tool call; that of an agent that is a tool is indented, with its name."""
+    before = f"    {data['agent']}: " if "parent_call_id" in data else ""
+    return f"{before}⚙ {data['name']}({data['arguments'] if data['arguments'] != '{}' else ''})\n"
 
 
 def format_tool_output(data: Mapping[str, Any]) -> str:
     """Show what a tool gave back, on one line."""
-    return f"  = {' '.join(str(data['output']).split())[:200]}\n"
+    before = "    " if "parent_call_id" in data else ""
+    return f"{before}  = {' '.join(str(data['output']).split())[:200]}\n"
 
 
 # Each with its style, and how it is put.

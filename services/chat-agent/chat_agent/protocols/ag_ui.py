@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from chat_agent.protocols.encoder import Payload, ProtocolEncoder, data_event, unique_item_id
+from chat_agent.protocols.encoder import (
+    APPROVAL_FIELDS,
+    Payload,
+    ProtocolEncoder,
+    data_event,
+    fields_of,
+    unique_item_id,
+)
+from chat_agent.protocols.nested_calls import NestedCalls
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class AgUiEvents(ProtocolEncoder):
         self._state = thread.state
         self._agent = self._conversation_id = ""
         self._interrupts: list[dict[str, Any]] = []
+        self._nested = NestedCalls()
         # What is being said: the id of the item, and the events that end it.
         self._open: dict[str, tuple[str, ...]] = {}
 
@@ -92,6 +101,13 @@ class AgUiEvents(ProtocolEncoder):
         if payload.get("failed"):
             yield event("CUSTOM", name="tool.failed", value={"toolCallId": call_id, "name": payload["name"]})
 
+    def nested_tool_called(self, payload: Payload) -> Iterator[bytes]:
+        """Send what an agent calls that is a tool: frontends send tool calls back as those of the thread."""
+        self._nested.add(payload)
+        yield event("CUSTOM", name=payload["type"], value=fields_of(payload))
+
+    nested_tool_output = nested_tool_called
+
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
         """End one agent's step and start the other's."""
         yield event("STEP_FINISHED", stepName=self._agent)
@@ -102,17 +118,11 @@ class AgUiEvents(ProtocolEncoder):
 
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
         """Send a request for approval."""
-        about = {
-            "reason": "tool_call",
-            "toolCallId": payload["call_id"],
-            "message": f"Call {payload['name']}?",
-        }
+        # The frontend knows the calls of the run's own agent.
+        own_call = self._nested.outermost(payload["call_id"])
+        about = {"reason": "tool_call", "toolCallId": own_call, "message": f"Call {payload['name']}?"}
         self._interrupts.append({"id": payload["approval_id"], **about, "responseSchema": APPROVAL_SCHEMA})
-        value = {
-            name: payload[name]
-            for name in ("run_id", "approval_id", "name", "arguments", "sign_in")
-            if name in payload
-        }
+        value = {name: payload[name] for name in APPROVAL_FIELDS if name in payload}
         yield event("CUSTOM", name="approval.required", value=value)
 
     def run_resumed(self, payload: Payload) -> Iterator[bytes]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import orjson
 
-from chat_agent.protocols.encoder import DONE, Payload, ProtocolEncoder, data_event
+from chat_agent.protocols.encoder import APPROVAL_FIELDS, DONE, Payload, ProtocolEncoder, data_event
+from chat_agent.protocols.nested_calls import NestedCalls
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 ERROR_FIELDS = ("code", "detail", "quota")
@@ -22,6 +23,9 @@ class UiMessageStream(ProtocolEncoder):
         self._open: dict[str, str] = {}
         # The calls of tools that have given nothing back yet: the ids of the item and of the call.
         self._calls: dict[str, str] = {}
+        self._nested = NestedCalls()
+        # The nested calls that a person has to allow.
+        self._requested: set[str] = set()
         self._finish_reason = "stop"
         self._start_of_all = b""
 
@@ -93,6 +97,16 @@ class UiMessageStream(ProtocolEncoder):
         else:
             yield part("tool-output-available", toolCallId=call_id, output=output, **SERVER_TOOL)
 
+    def nested_tool_called(self, payload: Payload) -> Iterator[bytes]:
+        """Send what an agent calls that is a tool, as data; parts with the same id replace one another."""
+        yield nested_call(self._nested.add(payload))
+
+    def nested_tool_output(self, payload: Payload) -> Iterator[bytes]:
+        """Send what it returned."""
+        yield from self.nested_tool_called(payload)
+        if payload["call_id"] in self._requested:
+            yield from self.tool_output(payload)
+
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
         """End one agent's step and start the other's."""
         yield part("finish-step")
@@ -100,13 +114,12 @@ class UiMessageStream(ProtocolEncoder):
         yield part("data-agent-changed", data={"from": payload["from"], "to": payload["to"]})
 
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
-        """Send a request for approval."""
+        """Send a request for approval: it is answered at the part of a call, which a nested one gets here."""
+        if "parent_call_id" in payload:
+            self._requested.add(payload["call_id"])
+            yield from self.tool_called(payload)
         yield part("tool-approval-request", approvalId=payload["approval_id"], toolCallId=payload["call_id"])
-        request = {
-            name: payload[name]
-            for name in ("run_id", "approval_id", "name", "arguments", "sign_in")
-            if name in payload
-        }
+        request = {name: payload[name] for name in APPROVAL_FIELDS if name in payload}
         yield part("data-approval-required", id=payload["approval_id"], data=request)
 
     def run_resumed(self, payload: Payload) -> Iterator[bytes]:
@@ -115,6 +128,7 @@ class UiMessageStream(ProtocolEncoder):
             yield from self._end(item_id, withdrawn=True)
             if (call_id := self._calls.pop(item_id, None)) is not None:
                 yield part("tool-output-error", toolCallId=call_id, errorText=WITHDRAWN, **SERVER_TOOL)
+                yield from map(nested_call, self._nested.withdraw([call_id]))
         yield part("data-withdrawn", data={"ids": payload["withdrawn"]})
 
     def run_completed(self, payload: Payload) -> Iterator[bytes]:
@@ -175,6 +189,11 @@ SERVER_TOOL = {"providerExecuted": True, "dynamic": True}
 def part(type: str, **fields: Any) -> bytes:
     """Return one part of the stream."""
     return data_event({"type": type, **fields})
+
+
+def nested_call(call: Payload) -> bytes:
+    """Return a nested call as data."""
+    return part("data-nested-call", id=call["call_id"], data=call)
 
 
 def parsed(arguments: str) -> Any:

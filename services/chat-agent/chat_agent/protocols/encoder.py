@@ -17,13 +17,18 @@ from chat_agent.runs.outcome import Outcome, terminal_event
 
 Payload = Mapping[str, Any]
 DONE = b"data: [DONE]\n\n"
+NESTABLE = frozenset({EventType.TOOL_CALLED, EventType.TOOL_OUTPUT})
+APPROVAL_FIELDS = ("run_id", "approval_id", "name", "arguments", "sign_in", "agent", "parent_call_id")
+# What all events have.
+ENVELOPE_FIELDS = frozenset({"type", "seq", "run_id", "conversation_id", "at"})
 
 
 class ProtocolEncoder:
     """Encodes events in one protocol; events that it does not know are skipped.
 
     An event `message.delta` is said by the method `message_delta`, a completed item of kind `tool_call` by
-    `tool_call_completed`; each gives the frames to send.
+    `tool_call_completed`, the `tool.called` of an agent that is a tool by `nested_tool_called`; each gives
+    the frames to send.
     """
 
     # Whether nothing is said any more, though the run may go on.
@@ -42,7 +47,8 @@ class ProtocolEncoder:
             self._has_started = True
             # A run that was cancelled before its turn came ends without having begun.
             begin = () if event.type == EventType.RUN_STARTED else self._call("run_started", payload)
-        return b"".join([*begin, *self._call(event.type.replace(".", "_"), payload)])
+        prefix = "nested_" if event.type in NESTABLE and "parent_call_id" in payload else ""
+        return b"".join([*begin, *self._call(prefix + event.type.replace(".", "_"), payload)])
 
     def item_started(self, payload: Payload) -> Iterator[bytes]:
         """Encode the start of an item, by its kind."""
@@ -116,10 +122,28 @@ def without_withdrawn(events: list[RunEvent]) -> list[RunEvent]:
     for event in events:
         if event.type == EventType.RUN_RESUMED:
             withdrawn: Any = event.json()["withdrawn"]
-            remaining = [one for one in remaining if item_id_of(one.json()) not in withdrawn]
+            remaining = [*not_of(remaining, withdrawn)]
         elif event.type != EventType.RUN_WAITING or event is events[-1]:
             remaining.append(event)
     return remaining
+
+
+def fields_of(payload: Payload) -> dict[str, Any]:
+    """Return what an event says, without what all events have."""
+    return {name: value for name, value in payload.items() if name not in ENVELOPE_FIELDS}
+
+
+def not_of(events: Iterable[RunEvent], withdrawn: Sequence[str]) -> Iterator[RunEvent]:
+    """Yield the events that are not about these items, or about calls within them."""
+    calls: set[str] = set()
+    for event in events:
+        payload: Payload = event.json()
+        if item_id_of(payload) in withdrawn:
+            calls.add(payload.get("item", {}).get("call_id", ""))
+        elif payload.get("parent_call_id") in calls:
+            calls.add(payload["call_id"])
+        else:
+            yield event
 
 
 def item_id_of(payload: Payload) -> str | None:

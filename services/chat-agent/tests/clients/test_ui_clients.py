@@ -8,12 +8,17 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from ..test_nested_calls import paid  # noqa: F401  # fixture, with agents that call one another
+
 BOTH = "What time is it, and can you review this Python function? def add(a, b): return a - b"
 FORGET = "Forget it [sandbox: call=forget_conversation]"
 FAILING = "Fail [sandbox: fail-after=5, tokens=20]"
 THINKING = "Think about it [sandbox: reasoning]"
 PAUSING = "Slowly [sandbox: tokens=60, pause-after=20]"
+NESTED = "Please ask lead to ask worker to look place=there"
+NESTED_APPROVAL = "Please ask lead to ask worker to pay amount=5"
 AG_UI = "/api/v1/agents/triage/ag-ui"
+AG_UI_BOSS = "/api/v1/agents/boss/ag-ui"
 UI = "/api/v1/chat/ui"
 
 Node = Callable[..., Any]
@@ -74,6 +79,30 @@ class TestAgUi:
         ]
         assert ("did not allow" in received["messages"][2]["content"]) is not allow
 
+    def test_calls_of_inner_agents_are_custom_events(self, node: Node, ann: httpx.Client) -> None:
+        received = node("ag_ui.mjs", ann, AG_UI_BOSS, threadId="nested", messages=[NESTED, "And?"])
+        assert received["errors"] == []
+        custom = [event for event in received["events"] if event["type"] == "CUSTOM"]
+        called = [
+            (one["value"]["agent"], one["value"]["name"]) for one in custom if one["name"] == "tool.called"
+        ]
+        assert called == [("lead", "ask_worker"), ("worker", "look")]
+        calls = [call for message in received["messages"] for call in message.get("toolCalls", ())]
+        assert {call["function"]["name"] for call in calls} == {"ask_lead", "look"}
+
+    @pytest.mark.parametrize("allow", [True, False])
+    def test_a_person_decides_on_what_an_inner_agent_calls(
+        self,
+        node: Node,
+        ann: httpx.Client,
+        paid: list[int],  # noqa: F811
+        allow: bool,
+    ) -> None:
+        received = node("ag_ui.mjs", ann, AG_UI_BOSS, threadId="pay", messages=[NESTED_APPROVAL], allow=allow)
+        assert received["errors"] == []
+        assert paid == [5] * allow
+        assert received["messages"][-1]["role"] == "assistant"
+
 
 class TestUiMessages:
     def test_tools_handoffs_and_text_arrive(self, node: Node, ann: httpx.Client, other_services) -> None:
@@ -115,6 +144,31 @@ class TestUiMessages:
         assert tool["state"] == "output-available"
         assert ("did not allow" in tool["output"]) is not allow
         assert message["parts"][-1]["type"] == "text"
+
+    def test_calls_of_inner_agents_are_data(self, node: Node, ann: httpx.Client) -> None:
+        body = {"agent_type": "boss"}
+        received = node("ui_messages.mjs", ann, UI, chatId="nested", messages=[NESTED], body=body)
+        assert received["errors"] == []
+        nested = [part for part in received["shown"][1]["parts"] if part["type"] == "data-nested-call"]
+        seen = [(part["data"]["agent"], part["data"]["name"], part["data"]["status"]) for part in nested]
+        assert seen == [("lead", "ask_worker", "completed"), ("worker", "look", "completed")]
+
+    @pytest.mark.parametrize("allow", [True, False])
+    def test_a_person_decides_on_what_an_inner_agent_calls(
+        self,
+        node: Node,
+        ann: httpx.Client,
+        paid: list[int],  # noqa: F811
+        allow: bool,
+    ) -> None:
+        request = {"messages": [NESTED_APPROVAL], "allow": allow, "body": {"agent_type": "boss"}}
+        received = node("ui_messages.mjs", ann, UI, chatId="pay", **request)
+        assert received["errors"] == []
+        _, message = received["shown"]
+        outputs = [part for part in message["parts"] if part.get("toolName") == "pay"]
+        assert [part["state"] for part in outputs] == ["output-available"]
+        assert ("did not allow" in outputs[0]["output"]) is not allow
+        assert (paid, message["parts"][-1]["type"]) == ([5] * allow, "text")
 
     def test_what_is_refused_is_an_error(self, node: Node, ann: httpx.Client) -> None:
         received = node("ui_messages.mjs", ann, UI, chatId="empty", messages=[" "])

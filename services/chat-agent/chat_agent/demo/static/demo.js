@@ -121,6 +121,7 @@ async function openConversation(id) {
 /** Show the events of a run as they arrive; approvals that are decided already are left out. */
 async function read(events, decided = new Set()) {
   const items = new Map();
+  const calls = new Map();
   for await (const { id, type, data } of events) {
     shown.lastEvent = id ?? shown.lastEvent;
     if (type === "run.started") {
@@ -139,7 +140,9 @@ async function read(events, decided = new Set()) {
       for (const id of data.withdrawn) items.get(id)?.remove();
       if (data.reason === "answered") messages.querySelectorAll(".approval").forEach((entry) => entry.remove());
     } else if (type === "tool.called") {
-      addMessage("note", `${data.name}(${data.arguments})`);
+      calls.set(data.call_id, addCall(data, calls.get(data.parent_call_id)));
+    } else if (type === "tool.output") {
+      calls.get(data.call_id)?.classList.toggle("failed", data.failed === true);
     } else if (type === "agent.changed") {
       addMessage("note", `${data.from} handed over to ${data.to}`);
     } else if (type === "approval.required") {
@@ -154,9 +157,20 @@ async function read(events, decided = new Set()) {
   setRun(null);
 }
 
+/** Show the call of a tool; what an agent calls that is a tool itself is within the call of that agent. */
+function addCall({ name, arguments: values, agent }, outer) {
+  const text = `${name}(${values})`;
+  if (!outer) return addMessage("note", agent ? `${agent}: ${text}` : text);
+  const entry = element("li", { className: "note", textContent: `${agent}: ${text}` });
+  const list = outer.querySelector(":scope > ul") ?? outer.appendChild(element("ul"));
+  list.append(entry);
+  return entry;
+}
+
 /** Ask whether a tool may be called; the run goes on when all that it waits for is answered. */
-function addApproval({ run_id: runId, approval_id: id, name, arguments: values }) {
-  const entry = addMessage("approval", `May ${name}(${values}) be called?\n`);
+function addApproval({ run_id: runId, approval_id: id, name, arguments: values, agent }) {
+  const by = agent ? ` by ${agent}` : "";
+  const entry = addMessage("approval", `May ${name}(${values}) be called${by}?\n`);
   const answer = (approve) =>
     attempt(chat, async () => {
       const run = await client.json(`/api/v1/runs/${runId}/approvals/${id}`, {

@@ -162,6 +162,9 @@ class ChatCompletion(ProtocolEncoder):
         """Send a tool's output."""
         yield self._acme_chunk(payload)
 
+    # What agents call that are tools themselves; a completion has no other place for it.
+    nested_tool_called, nested_tool_output = tool_called, tool_output
+
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
         """Send a handoff."""
         yield self._acme_chunk(payload)

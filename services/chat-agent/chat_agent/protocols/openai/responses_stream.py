@@ -8,6 +8,7 @@ from servicekit.errors import ServiceError
 from chat_agent.model import failures
 from chat_agent.models import Run
 from chat_agent.protocols.encoder import Payload, ProtocolEncoder, named_event, unique_item_id
+from chat_agent.protocols.nested_calls import NestedCalls
 from chat_agent.protocols.openai.errors import render_error
 from chat_agent.protocols.openai.response_object import Json, response_of, text_part, usage_of
 from chat_agent.protocols.retransmission import AnswerWithdrawn, RetransmissionFilter
@@ -30,6 +31,7 @@ class ResponseStream(ProtocolEncoder):
         # What is open: where an item stands in the output, and which item a call is.
         self._open: dict[str, int] = {}
         self._calls: dict[str, str] = {}
+        self._nested = NestedCalls()
         self._retransmission = RetransmissionFilter()
         # Where each message stands, by the id that it had first.
         self._messages: dict[str, int] = {}
@@ -146,6 +148,13 @@ class ResponseStream(ProtocolEncoder):
             yield self._part(f"response.mcp_call.{status}", index, content=False)
             yield self._done(index, status)
 
+    def nested_tool_called(self, payload: Payload) -> Iterator[bytes]:
+        """Record what an agent calls that is a tool; it is no item, which clients would send back."""
+        self._nested.add(payload)
+        yield from ()
+
+    nested_tool_output = nested_tool_called
+
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
         """Send a request for approval."""
         request = {"type": "mcp_approval_request", "server_label": SERVER}
@@ -168,6 +177,8 @@ class ResponseStream(ProtocolEncoder):
             # To a client that read its end, it is a new one.
             yield from self.run_started(payload)
         self._retransmission.retract(payload["withdrawn"])
+        calls = [call_id for call_id, item_id in self._calls.items() if item_id in payload["withdrawn"]]
+        self._nested.withdraw(calls)
         for item_id in payload["withdrawn"]:
             index = self._open.get(item_id)
             if index is not None and self.output[index]["type"] != "message":
@@ -230,6 +241,8 @@ class ResponseStream(ProtocolEncoder):
         self.response["status"] = status
         self.response["usage"] = usage_of(payload.get("usage") or {})
         self.response["acme"] = {"agent": payload.get("agent"), "handoffs": payload.get("handoffs", [])}
+        if self._nested.calls:
+            self.response["acme"]["nested_calls"] = [*self._nested.calls.values()]
         # There is no event of its own for what was cancelled.
         name = "incomplete" if status == "cancelled" else status
         return self._event(f"response.{name}", response=self.response)

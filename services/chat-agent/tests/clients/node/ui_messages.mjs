@@ -3,10 +3,11 @@ import { DefaultChatTransport, readUIMessageStream } from "ai";
 import { randomUUID } from "node:crypto";
 
 export default async function converse(request) {
-  const { url, token, chatId, messages, resume, resumed, allow } = request;
+  const { url, token, chatId, messages, resume, resumed, allow, body } = request;
   const transport = new DefaultChatTransport({
     api: url,
     headers: { Authorization: `Bearer ${token}` },
+    body,
   });
   const errors = [];
   const shown = [];
