@@ -21,6 +21,7 @@ from chat_agent.attachments import files
 from chat_agent.attachments.tables import StoredFile
 from chat_agent.erasure.handlers import stop_runs
 from chat_agent.event_log.store import EventStore
+from chat_agent.execution.compaction import store as compactions
 from chat_agent.memory import erasure as memories
 from chat_agent.models import FINISHED, Approval, Attachment, Base, Feedback, Run, ToolCall
 from chat_agent.settings import Settings
@@ -92,6 +93,7 @@ async def erase_runs(database: Database, redis: Redis, log_seconds: int, run_ids
         await db.execute(delete(Approval).where(Approval.run_id.in_(run_ids)))
         await db.execute(delete(ToolCall).where(ToolCall.run_id.in_(run_ids)))
         await db.execute(delete(Attachment).where(Attachment.run_id.in_(run_ids)))
+        await compactions.delete_of_runs(db, run_ids)
         await db.execute(delete(Feedback).where(Feedback.run_id.in_(run_ids)))
         await db.execute(update(Run).where(Run.id.in_(run_ids)).values(ERASED_VALUES))
 

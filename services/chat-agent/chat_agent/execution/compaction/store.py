@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -38,26 +38,41 @@ async def claim(session: AsyncSession, most: int) -> Sequence[Compaction]:
     return (await session.scalars(claimed.values(values))).all()
 
 
-async def store_summary(session: AsyncSession, id_: UUID, summary: dict[str, Any] | None) -> bool:
-    """Store what an attempt has written, if anything; return whether it is still requested."""
-    row = update(Compaction).where(Compaction.id == id_).values(summary=summary)
+def own(compaction: Compaction) -> ColumnElement[bool]:
+    """Return the condition that no other process has begun another attempt."""
+    return and_(Compaction.id == compaction.id, Compaction.attempt == compaction.attempt)
+
+
+async def store_summary(
+    session: AsyncSession, compaction: Compaction, summary: dict[str, Any] | None
+) -> bool:
+    """Store what an attempt has written, if anything; return whether the attempt still counts."""
+    row = update(Compaction).where(own(compaction)).values(summary=summary)
     return await session.scalar(row.returning(Compaction.id)) is not None
 
 
 async def retry_later(session: AsyncSession, compaction: Compaction) -> None:
     """Try again some time after a failure, unless it was the last attempt."""
-    own = Compaction.id == compaction.id
     if compaction.attempt >= MAX_ATTEMPTS:
-        await session.execute(delete(Compaction).where(own))
+        await session.execute(delete(Compaction).where(own(compaction)))
         return
     due_at = func.now() + BACKOFF * 4 ** (compaction.attempt - 1)
-    await session.execute(update(Compaction).where(own).values(due_at=due_at))
+    await session.execute(update(Compaction).where(own(compaction)).values(due_at=due_at))
 
 
 async def remove(session: AsyncSession, compaction: Compaction) -> None:
-    """Delete one that is done, or of no use; begin another where a later run has requested it."""
-    own = Compaction.id == compaction.id
-    done = delete(Compaction).where(own, Compaction.run_id == compaction.run_id)
+    """Delete one whose summary is stored. A run that ended meanwhile has read what there was before it."""
+    await session.execute(delete(Compaction).where(own(compaction)))
+
+
+async def remove_unused(session: AsyncSession, compaction: Compaction) -> None:
+    """Delete one that is of no use; begin another where a later run has requested it."""
+    done = delete(Compaction).where(own(compaction), Compaction.run_id == compaction.run_id)
     if await session.scalar(done.returning(Compaction.id)) is None:
         again = {"id": uuid4(), "attempt": 0, "due_at": func.now(), "summary": None}
-        await session.execute(update(Compaction).where(own).values(again))
+        await session.execute(update(Compaction).where(own(compaction)).values(again))
+
+
+async def delete_of_runs(session: AsyncSession, run_ids: Sequence[UUID]) -> None:
+    """Delete those of runs that are erased, with what was written of them."""
+    await session.execute(delete(Compaction).where(Compaction.run_id.in_(run_ids)))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from uuid import uuid5
 
@@ -10,6 +11,7 @@ from agents import Model
 from servicekit.errors import ServiceError
 from servicekit.workers.base import LoopWorker
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.budgets import BUDGET
 from chat_agent.clients.billing import RunRef
@@ -25,6 +27,8 @@ from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.models import Run
 
 logger = logging.getLogger(__name__)
+
+Remove = Callable[[AsyncSession, Compaction], Awaitable[None]]
 
 # What another process has requested and not done is looked for so often.
 POLL_SECONDS = 30.0
@@ -58,7 +62,7 @@ class Compactor(LoopWorker):
             # What it sets in its context is its own.
             await asyncio.create_task(self._compact(compaction))
         except (ConversationNotFound, HistoryChanged, MembershipEnded):
-            await self._remove(compaction)
+            await self._finish(compaction, store.remove_unused)
         except Exception as error:
             is_expected = isinstance(error, ServiceError | OSError)
             level = logging.WARNING if is_expected else logging.ERROR
@@ -81,11 +85,11 @@ class Compactor(LoopWorker):
         if summary is not None:
             summary_id = f"summary-{compaction.id}"
             await conversations.store_summary(run.conversation_id, summary_id, summary)
-        await self._remove(compaction)
+        await self._finish(compaction, store.remove if summary else store.remove_unused)
 
-    async def _remove(self, compaction: Compaction) -> None:
+    async def _finish(self, compaction: Compaction, remove: Remove) -> None:
         async with self._services.database.begin() as session:
-            await store.remove(session, compaction)
+            await remove(session, compaction)
 
 
 class SummaryCall:
@@ -132,10 +136,10 @@ class SummaryCall:
         return self._services.config.model_provider.get_model(model)
 
     async def _record(self, summary: NewSummary | None) -> bool:
-        """Store the summary and publish the usage, in one commit; return whether it is still requested."""
+        """Store the summary and publish the usage, in one commit; return whether the attempt counts."""
         stored = summary.model_dump(mode="json") if summary else None
         async with self._services.database.begin() as session:
-            if not await store.store_summary(session, self._compaction.id, stored):
+            if not await store.store_summary(session, self._compaction, stored):
                 return False
             usage = self._meter.total()
             if usage.models:
