@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Table, delete, func, select, text
+from sqlalchemy import ColumnElement, Table, delete, func, select, text, tuple_
 
 from servicekit.database import Database
 from servicekit.events.outbox import inbox, outbox
@@ -63,11 +63,13 @@ class RetentionWorker(LoopWorker):
         return found is not None
 
     async def _clean(self, table: Table, expired: ColumnElement[bool]) -> None:
-        key = table.primary_key.columns[0]
+        # All of its columns: rows that share the first one with an expired row stay.
+        columns = table.primary_key.columns
+        key = tuple_(*columns) if len(columns) > 1 else columns[0]
         # Replicas clean at the same time; each takes rows of its own.
-        some = select(key).where(expired).limit(self._batch).with_for_update(skip_locked=True)
+        some = select(*columns).where(expired).limit(self._batch).with_for_update(skip_locked=True)
         deleted = self._batch
         while deleted == self._batch:
             async with self._database.begin() as session:
-                removed = await session.execute(delete(table).where(key.in_(some)).returning(key))
+                removed = await session.execute(delete(table).where(key.in_(some)).returning(columns[0]))
                 deleted = len(removed.all())

@@ -9,7 +9,7 @@ from servicekit.events.outbox import inbox, outbox
 from servicekit.idempotency import idempotency_keys
 from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import running_all
-from sqlalchemy import Table, func, insert, select
+from sqlalchemy import Column, MetaData, Table, Text, func, insert, select
 
 
 def days_ago(days: float) -> datetime:
@@ -85,6 +85,23 @@ async def test_replicas_clean_at_the_same_time_and_again_and_again(bus: Any, unt
         await until(is_clean)
         await put(bus, outbox, sent(4))
         await until(is_clean)
+
+
+async def test_rows_that_share_a_part_of_their_key_with_expired_ones_stay(bus: Any) -> None:
+    parts = Table(
+        "parts", MetaData(), Column("whole", Text, primary_key=True), Column("name", Text, primary_key=True)
+    )
+    async with bus.database.engine.begin() as connection:
+        await connection.exec_driver_sql(
+            "create table parts (whole text, name text, primary key (whole, name))"
+        )
+    await put(bus, parts, {"whole": "1", "name": "old"}, {"whole": "1", "name": "new"})
+    await clean(bus, rules=[(parts, parts.c.name == "old")])
+    async with bus.database.begin() as session:
+        names = (await session.scalars(select(parts.c.name))).all()
+    async with bus.database.engine.begin() as connection:
+        await connection.exec_driver_sql("drop table parts")
+    assert names == ["new"]
 
 
 async def test_a_service_need_not_have_every_table(bus: Any) -> None:

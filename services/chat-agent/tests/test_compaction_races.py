@@ -114,8 +114,8 @@ def talk_at(
 
 
 @pytest.fixture
-def held(talk_at: Callable[[str], Talk], url: str, model: Model, name: str) -> Iterator[Talk]:
-    """A conversation whose summary is being written, and held back."""
+def paused(talk_at: Callable[[str], Talk], url: str, model: Model, name: str) -> Iterator[Talk]:
+    """A conversation whose summary is being written, and paused back."""
     talk = talk_at(url)
     model.is_holding = True
     try:
@@ -144,17 +144,17 @@ def look_around(talk: Talk) -> None:
 
 
 def test_two_replicas_write_one_summary(
-    held: Talk, talk_at: Callable[[str], Talk], other_url: str, model: Model, name: str, usage: Usage
+    paused: Talk, talk_at: Callable[[str], Talk], other_url: str, model: Model, name: str, usage: Usage
 ) -> None:
     look_around(talk_at(other_url))
-    assert (held.rows[0][0], model.summaries(name)) == (1, 1)
+    assert (paused.rows[0][0], model.summaries(name)) == (1, 1)
     model.is_holding = False
-    held.wait_for_summary(position=2)
+    paused.wait_for_summary(position=2)
     assert (model.summaries(name), len(usage())) == (1, 1)
 
 
 def test_the_attempt_of_a_process_that_was_away_for_too_long_does_not_count(
-    held: Talk,
+    paused: Talk,
     talk_at: Callable[[str], Talk],
     other_url: str,
     settings: Settings,
@@ -162,15 +162,15 @@ def test_the_attempt_of_a_process_that_was_away_for_too_long_does_not_count(
     name: str,
     usage: Usage,
 ) -> None:
-    overdue(settings, held)
+    overdue(settings, paused)
     # Its own conversation waits for the other summary.
     talk_at(other_url).say("Hello")
     until(lambda: model.summaries(name) == 2)
-    assert held.rows[0][0] == 2
+    assert paused.rows[0][0] == 2
     model.is_holding = False
-    held.wait_for_summary(position=2)
+    paused.wait_for_summary(position=2)
     assert len(usage()) == 1
-    assert usage()[0]["conversation_id"] == held.id
+    assert usage()[0]["conversation_id"] == paused.id
 
 
 def test_another_process_goes_on_when_one_is_killed_before_it_has_stored_its_summary(
@@ -198,7 +198,7 @@ def test_another_process_goes_on_when_one_is_killed_before_it_has_stored_its_sum
 
 
 def test_what_was_written_is_stored_later_without_another_call(
-    held: Talk,
+    paused: Talk,
     talk_at: Callable[[str], Talk],
     url: str,
     other_services: OtherServices,
@@ -211,34 +211,34 @@ def test_what_was_written_is_stored_later_without_another_call(
     other_services.down = True
     model.is_holding = False
     database = settings.database_url.get_secret_value()
-    until(lambda: query(database, statement, UUID(held.id)))
-    until(lambda: not held.rows[0][1])
+    until(lambda: query(database, statement, UUID(paused.id)))
+    until(lambda: not paused.rows[0][1])
     other_services.down = False
-    assert held.summary is None
-    until(lambda: overdue(settings, held) or look_around(talk_at(url)) or held.summary)
-    held.wait_for_summary(position=2)
+    assert paused.summary is None
+    until(lambda: overdue(settings, paused) or look_around(talk_at(url)) or paused.summary)
+    paused.wait_for_summary(position=2)
     assert (model.summaries(name), len(usage())) == (1, 1)
 
 
 def test_a_turn_that_arrives_meanwhile_reads_all_and_the_next_one_the_summary(
-    held: Talk, model: Model, name: str, usage: Usage
+    paused: Talk, model: Model, name: str, usage: Usage
 ) -> None:
-    held.say("I have a canary")
-    assert held.read("I have a canary") == [f"My name is {name}", "I live in Basel", "I have a canary"]
+    paused.say("I have a canary")
+    assert paused.read("I have a canary") == [f"My name is {name}", "I live in Basel", "I have a canary"]
     model.is_holding = False
-    text = held.wait_for_summary(position=2)
+    text = paused.wait_for_summary(position=2)
     assert (model.summaries(name), len(usage())) == (1, 1), "what the turn has read is not summarized again"
-    held.say("And now?")
+    paused.say("And now?")
     block = summary_block(text)["content"]
-    assert held.read("And now?") == [block, "I live in Basel", "I have a canary", "And now?"]
+    assert paused.read("And now?") == [block, "I live in Basel", "I have a canary", "And now?"]
 
 
 def test_of_a_conversation_that_is_deleted_meanwhile_nothing_is_stored(
-    held: Talk, other_services: OtherServices, model: Model, name: str, usage: Usage
+    paused: Talk, other_services: OtherServices, model: Model, name: str, usage: Usage
 ) -> None:
     for stored in (other_services.items, other_services.owners):
-        del stored[held.id]
+        del stored[paused.id]
     model.is_holding = False
-    until(lambda: not held.rows)
-    assert held.summary is None
+    until(lambda: not paused.rows)
+    assert paused.summary is None
     assert (model.summaries(name), len(until(usage))) == (1, 1)

@@ -34,6 +34,22 @@ def query(stack: Stack, service: str, statement: str, *values: object) -> list[A
     return asyncio.run(fetch())
 
 
+# What a service knows of an account that is no more: its id, and what has happened.
+RECORDS = {"leavers", "outbox", "inbox", "idempotency_keys"}
+TABLES = """
+    select table_name from information_schema.tables
+    where table_schema = 'public' and table_type = 'BASE TABLE' order by table_name
+"""
+
+
+def tables_with(stack: Stack, service: str, text: str) -> set[str]:
+    """Return the tables of a service in whose rows a text stands, also of tables that come later."""
+    names = {row["table_name"] for row in query(stack, service, TABLES)} - RECORDS
+    one = "select '{0}' as name where exists (select from \"{0}\" as one where one::text like $1)"
+    statement = " union all ".join(map(one.format, sorted(names)))
+    return {row["name"] for row in query(stack, service, statement, f"%{text}%")}
+
+
 def test_who_leaves_for_good_is_forgotten_by_all_and_their_usage_stays(
     stack: Stack, register: Callable[..., str], inbox: Inbox, someone: Callable[[], Person]
 ) -> None:
@@ -43,6 +59,8 @@ def test_who_leaves_for_good_is_forgotten_by_all_and_their_usage_stays(
     bundle = person.sign_in(email, PASSWORD).json()
     user, tenant_id = bundle["user_id"], person.tenant_id
     done = person.stream("Hello, my canary is called Wilhelmine")[-1][1].data
+    remembered = person.http.post("/api/v1/memories", json={"text": "My canary is called Wilhelmine"})
+    assert remembered.status_code == 201, remembered.text
     used = until(lambda: (usage := person.usage())["runs"] and usage)
     begun = person.http.post("/api/v1/runs", json={"message": SLOW})
     assert begun.status_code == 202, begun.text
@@ -65,6 +83,9 @@ def test_who_leaves_for_good_is_forgotten_by_all_and_their_usage_stays(
     }.items():
         until(lambda service=service, statement=statement: not query(stack, service, statement, user))
     assert {"auth", "conversation", "chat-agent", "billing-webhook", "notification"} == set(SERVICES)
+    for service in ("conversation", "chat-agent"):
+        for text in (user, "Wilhelmine"):
+            until(lambda service=service, text=text: not tables_with(stack, service, text))
     stored = until(
         lambda: query(
             stack,
