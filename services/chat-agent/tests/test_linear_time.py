@@ -5,13 +5,14 @@ from chat_agent import schemas
 from chat_agent.agents.tool import MAX_OUTPUT
 from chat_agent.event_log import translator
 from chat_agent.protocols import requests
+from chat_agent.runs.schemas import Answer
 from pydantic import TypeAdapter
 from testkit.linear_time import Use, expressions, find_slow
 
 FUNCTIONS = {
     "a message": Use(lambda text: schemas.ChatRequest(message=text), schemas.MAX_MESSAGE),
     "a message of another protocol": Use(TypeAdapter(requests.Text).validate_python, schemas.MAX_MESSAGE),
-    "a reason": Use(lambda text: schemas.Answer(approve=True, reason=text), None),
+    "a reason": Use(lambda text: Answer(approve=True, reason=text), None),
     "an output": Use(translator.redact, None),
     "the longest output": Use(translator.redact, MAX_OUTPUT),
 }

@@ -17,6 +17,7 @@ from notification.events import Facts
 from notification.models import Delivery
 from notification.resend_mailer import TemporaryFailure
 from notification.settings import Settings
+from notification.team_templates import TEAM_TEMPLATES
 
 
 def make_environment(*, autoescape: bool) -> SandboxedEnvironment:
@@ -38,7 +39,7 @@ BILLING_VARIABLES = (
     "resets_at",
 )
 EMPTY_CONTEXT = dict.fromkeys([*HOSTED_TEMPLATE_VARIABLES, *Facts.model_fields, *BILLING_VARIABLES])
-TEMPLATES = {**email_templates.TEMPLATES, **BILLING_TEMPLATES}
+TEMPLATES = {**email_templates.TEMPLATES, **TEAM_TEMPLATES, **BILLING_TEMPLATES}
 
 
 def render_email(delivery: Delivery, settings: Settings) -> Emails.SendParams:

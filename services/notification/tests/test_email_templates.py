@@ -7,15 +7,16 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
-from notification import rendering
-from notification.email_templates import TEMPLATES
+from notification import email_templates, rendering
 from notification.handlers import HANDLERS
 from notification.main import create_app
 from notification.models import Delivery
+from notification.team_templates import TEAM_TEMPLATES
 from servicekit.encryption import encrypt
 from servicekit.events.outbox import ReceivedEvent
 from testkit.app import client, running
 
+TEMPLATES = {**email_templates.TEMPLATES, **TEAM_TEMPLATES}
 PUBLISHED = Path(__file__).parents[2] / "auth" / "contract" / "events" / "auth.email.requested.v1.json"
 KINDS = json.loads(PUBLISHED.read_text())["$defs"]["EmailKind"]["enum"]
 PAGES = {

@@ -4,16 +4,18 @@
 from datetime import UTC, datetime
 
 import pytest
-from notification.email_templates import TEMPLATES
+from notification import email_templates
 from notification.events import EmailRequested, Facts, VerificationRequested
 from notification.handlers import payload_of
 from notification.models import Delivery
 from notification.name_filter import safe_name
 from notification.rendering import render_email
+from notification.team_templates import TEAM_TEMPLATES
 from servicekit.encryption import encrypt
 
 from .phishing_names import found, lures, text_of
 
+TEMPLATES = {**email_templates.TEMPLATES, **TEAM_TEMPLATES}
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 NAMES = [
     *(

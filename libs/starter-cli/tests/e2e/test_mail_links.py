@@ -29,8 +29,9 @@ def press(url: str, **typed: str) -> httpx.Response:
 
 
 def test_there_is_a_page_for_every_link_of_an_email(stack: Stack) -> None:
-    templates = (service_dir("notification") / "notification" / "email_templates.py").read_text()
-    pages = set(re.findall(r'page="([a-z-]+)"', templates))
+    package = service_dir("notification") / "notification"
+    texts = [(package / name).read_text() for name in ("email_templates.py", "team_templates.py")]
+    pages = {page for text in texts for page in re.findall(r'page="([a-z-]+)"', text)}
     assert pages == PAGES.keys()
     for page in pages:
         assert httpx.get(f"{stack.layout.pages_url}/{page}", trust_env=False, timeout=60).status_code == 200

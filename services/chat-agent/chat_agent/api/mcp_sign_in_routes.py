@@ -13,7 +13,7 @@ from chat_agent.mcp_servers import schemas, sign_ins, store
 from chat_agent.mcp_servers.definition import ServerName
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.models import Approval, Run, RunStatus
-from chat_agent.schemas import Answer
+from chat_agent.runs.schemas import Answer
 
 Name = Annotated[ServerName, Path(description="The name of an MCP server of the tenant.")]
 

@@ -9,7 +9,7 @@ from servicekit import large_bodies
 from servicekit.database import Session
 from servicekit.schemas import Page
 
-from chat_agent import models, schemas
+from chat_agent import models
 from chat_agent.api import agent_list
 from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import (
@@ -33,7 +33,8 @@ from chat_agent.attachments.request_data import MessageRoute
 from chat_agent.event_log.schemas import STREAM_EVENT
 from chat_agent.event_log.store import EventType
 from chat_agent.execution import subscribe
-from chat_agent.runs import approvals, queries, store, tool_calls
+from chat_agent.runs import approvals, queries, schemas, store, tool_calls
+from chat_agent.schemas import MAX_MESSAGE_BODY, Agent, ChatRequest
 
 RunFilters = Annotated[schemas.RunFilter, Query()]
 RunQuery = Annotated[schemas.RunPage, Query()]
@@ -60,7 +61,7 @@ router = APIRouter(prefix="/api/v1", route_class=MessageRoute)
     response_model=schemas.ChatAnswer,
     responses=WAITING_RESPONSE,
     tags=["chat"],
-    max_body_size=schemas.MAX_MESSAGE_BODY,
+    max_body_size=MAX_MESSAGE_BODY,
 )
 @router.post(
     "/agents/chat",
@@ -68,10 +69,10 @@ router = APIRouter(prefix="/api/v1", route_class=MessageRoute)
     responses=WAITING_RESPONSE,
     tags=["chat"],
     operation_id="chatWithAgent",
-    max_body_size=schemas.MAX_MESSAGE_BODY,
+    max_body_size=MAX_MESSAGE_BODY,
 )
 async def create_chat(  # noqa: PLR0913, PLR0917  # what FastAPI injects
-    request: schemas.ChatRequest,
+    request: ChatRequest,
     caller: Writer,
     manager: ManagerDep,
     key: IdempotencyKey,
@@ -98,10 +99,10 @@ async def create_chat(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     response_class=StreamingResponse,
     responses=STREAM,
     tags=["chat"],
-    max_body_size=schemas.MAX_MESSAGE_BODY,
+    max_body_size=MAX_MESSAGE_BODY,
 )
 async def stream_chat(
-    request: schemas.ChatRequest,
+    request: ChatRequest,
     caller: Writer,
     manager: ManagerDep,
     key: IdempotencyKey,
@@ -119,10 +120,10 @@ async def stream_chat(
     status_code=status.HTTP_202_ACCEPTED,
     response_model=schemas.Run,
     tags=["runs"],
-    max_body_size=schemas.MAX_MESSAGE_BODY,
+    max_body_size=MAX_MESSAGE_BODY,
 )
 async def create_run(  # noqa: PLR0913, PLR0917  # what FastAPI injects
-    request: schemas.ChatRequest,
+    request: ChatRequest,
     caller: Writer,
     manager: ManagerDep,
     key: IdempotencyKey,
@@ -194,7 +195,7 @@ async def answer_approval(
     return (await answer_approvals(manager, caller, run_id, {approval_id: decision})).run
 
 
-@router.get("/agents", response_model=list[schemas.Agent], tags=["agents"])
-async def list_agents(caller: ToolReader, session: Session) -> list[schemas.Agent]:
+@router.get("/agents", response_model=list[Agent], tags=["agents"])
+async def list_agents(caller: ToolReader, session: Session) -> list[Agent]:
     """List the agents of the service, and those of the tenant that have a published version."""
     return await agent_list.list_agents(session, caller)

@@ -26,7 +26,8 @@ from chat_agent.execution.manager import RunManager
 from chat_agent.model import failures
 from chat_agent.models import Run, RunStatus
 from chat_agent.runs import approvals, store
-from chat_agent.schemas import Answer, ChatAnswer, Usage
+from chat_agent.runs.schemas import Answer, ChatAnswer
+from chat_agent.schemas import Usage
 
 QUOTA_WARNING = "X-Quota-Warning"
 # What the repetition of a request has in common with it.

@@ -29,7 +29,7 @@ from chat_agent.memory import store as memory_store
 from chat_agent.memory.store import Owner
 from chat_agent.models import UNFINISHED, Run
 from chat_agent.runs import approvals, feedback, tool_calls
-from chat_agent.schemas import Approval, RunDetail, ToolCallRecord
+from chat_agent.runs.schemas import Approval, RunDetail, ToolCallRecord
 
 # Whoever may erase and export the end users of every application of a tenant.
 PERMISSION = "tenant:manage"

@@ -37,7 +37,8 @@ from chat_agent.protocols.requests import (
     to_approval_decision,
     to_run_request,
 )
-from chat_agent.schemas import MAX_MESSAGE_BODY, Answer
+from chat_agent.runs.schemas import Answer
+from chat_agent.schemas import MAX_MESSAGE_BODY
 from chat_agent.settings import OnDisconnect, Settings
 
 router = APIRouter(

@@ -41,7 +41,8 @@ from chat_agent.protocols.requests import (
 )
 from chat_agent.runs import store
 from chat_agent.runs.options import ClientTool
-from chat_agent.schemas import MAX_MESSAGE_BODY, Answer
+from chat_agent.runs.schemas import Answer
+from chat_agent.schemas import MAX_MESSAGE_BODY
 from chat_agent.settings import OnDisconnect, Settings
 
 router = APIRouter(

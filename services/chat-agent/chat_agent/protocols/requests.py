@@ -21,7 +21,8 @@ from servicekit.schemas import BoundedModel, max_length
 
 from chat_agent.api.run_request import RunRequest
 from chat_agent.errors import ConversationNotFound
-from chat_agent.schemas import MAX_MESSAGE, Answer, ChatRequest, storable, storable_json
+from chat_agent.runs.schemas import Answer
+from chat_agent.schemas import MAX_MESSAGE, ChatRequest, storable, storable_json
 
 Model = TypeVar("Model", bound=BaseModel)
 

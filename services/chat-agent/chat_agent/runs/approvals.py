@@ -13,7 +13,7 @@ from chat_agent.models import Approval, Run, RunStatus
 from chat_agent.runs import store
 from chat_agent.runs.leases import RELOAD, Lease, owned
 from chat_agent.runs.outcome import Outcome
-from chat_agent.schemas import Answer
+from chat_agent.runs.schemas import Answer
 
 
 async def suspend(  # noqa: PLR0913, PLR0917  # what a run needs to go on later

@@ -14,7 +14,8 @@ from sqlalchemy import BigInteger, ColumnElement, Select, cast, extract, func, s
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.models import Run
-from chat_agent.schemas import Moment, RunFilter, RunPage, RunSummary, RunTotals
+from chat_agent.runs.schemas import RunFilter, RunPage, RunSummary, RunTotals
+from chat_agent.schemas import Moment
 
 Ts = TypeVarTuple("Ts")
 

@@ -10,11 +10,11 @@ from sqlalchemy import String, false, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent import schemas
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import Superseded, ToolOutcomeUnknown
 from chat_agent.event_log.translator import redact
 from chat_agent.models import FINISHED, Approval, Run, ToolCall
+from chat_agent.runs import schemas
 from chat_agent.runs.call import Call, CallResult
 from chat_agent.runs.leases import owned
 from chat_agent.runs.lost_agents import outermost_calls

@@ -32,7 +32,7 @@ from chat_agent.protocols.requests import (
     to_run_request,
     trailing_outputs,
 )
-from chat_agent.schemas import Answer
+from chat_agent.runs.schemas import Answer
 from chat_agent.settings import Settings
 
 Role = Literal["system", "developer", "user", "assistant"]
