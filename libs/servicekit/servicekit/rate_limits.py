@@ -26,6 +26,8 @@ from servicekit.workers.base import check_cancelled
 logger = logging.getLogger(__name__)
 
 MICRO = 1_000_000
+# How long Redis may take.
+TIMEOUT_SECONDS = 1.0
 # A slot is usually given back long before its lease would lapse.
 MAX_RETRY_AFTER = 5.0
 
@@ -187,9 +189,9 @@ class Grant:
 class Limits:
     """Grants what rates and slots allow; LimitsUnavailable when Redis is silent for `timeout` seconds."""
 
-    def __init__(self, redis: Redis, *, timeout: float = 1.0) -> None:
+    def __init__(self, redis: Redis, *, timeout: float | None = None) -> None:
         self._redis = redis
-        self._timeout = timeout
+        self._timeout = timeout or TIMEOUT_SECONDS
         self._admit = redis.register_script(ADMIT)
         self._renew = redis.register_script(RENEW)
 

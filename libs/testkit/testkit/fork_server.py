@@ -17,7 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import pytest
 from pydantic import JsonValue
+
+from testkit import busy_machine
 
 
 class ForkServer:
@@ -84,6 +87,7 @@ class ForkServer:
 def serve(programs: Sequence[str]) -> None:
     """Answer requests until the input ends; a forked process returns, and runs its program."""
     gc.disable()
+    busy_machine.wait_longer(pytest.MonkeyPatch())
     for program in programs:
         load(program)
     # It stays: no process that is forked need look at it, or take it apart at its end.

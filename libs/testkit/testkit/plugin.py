@@ -10,15 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from redis import Redis
 from sandbox.embedded import Postgres, Valkey
-from servicekit import postgres as connections
-from servicekit.jwks import cache as key_sets
-from servicekit.jwks.fetch import FetchLimits
-from servicekit.jwks.refresher import JwksPolicy
 
-from testkit import anyio_backend
+from testkit import anyio_backend, busy_machine
 from testkit.databases import Databases, prepare
 from testkit.fork_server import ForkServer
 from testkit.issuer import Issuer
@@ -40,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(anyio_backend, "testkit-backend")
     # Tests send more that makes no sense than a client may; those of this limit set it themselves.
     os.environ.setdefault("INVALID_REQUESTS_PER_MINUTE", "1000000")
+    # An example takes as long as the machine takes for it.
+    hypothesis.settings.register_profile("acme", deadline=None)
+    hypothesis.settings.load_profile("acme")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -90,11 +90,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _busy_machine() -> Iterator[None]:
-    """Let Postgres, its pools and sources of keys take as long as a busy machine does."""
-    limits = FetchLimits(connect_timeout=60, read_timeout=60, total_timeout=60)
+    """Let what services wait for take as long as a busy machine does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "CONNECT_SECONDS", 60)
-        patch.setattr(key_sets, "DEFAULT_POLICY", JwksPolicy(wait_timeout=60, limits=limits))
+        busy_machine.wait_longer(patch)
         yield
 
 

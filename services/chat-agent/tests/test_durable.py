@@ -104,8 +104,8 @@ def started(client: httpx.Client, request: dict[str, Any], most: int) -> list[Ev
         for event in events(answer.iter_lines()):
             received.append(event)
             if len(received) == most:
-                break
-    return received
+                return received
+    raise AssertionError(f"the run ended after {len(received)} events: {received[-1]}")
 
 
 def rest(client: httpx.Client, run_id: str, after: int = 0) -> list[Event]:

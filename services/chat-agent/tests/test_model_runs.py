@@ -93,7 +93,7 @@ def test_a_refusal_is_an_answer(someone: Any, api: str) -> None:
 
 def test_a_silent_model_is_an_error_by_name_and_its_text_is_stored(someone: Any) -> None:
     received = emit(
-        someone(model_between_tokens_timeout_seconds=0.3), "Hi [sandbox: tokens=60, stall-after=20]"
+        someone(model_between_tokens_timeout_seconds=3), "Hi [sandbox: tokens=60, stall-after=20]"
     )
     last = received[-1]
     assert (last.type, last.data["code"]) == ("run.failed", "model_timed_out")
@@ -102,7 +102,7 @@ def test_a_silent_model_is_an_error_by_name_and_its_text_is_stored(someone: Any)
 
 
 def test_what_a_run_used_is_counted_when_its_time_is_over(someone: Any) -> None:
-    received = emit(someone(run_timeout_seconds=0.6), "Hi [sandbox: tokens=500, rate=50/s]")
+    received = emit(someone(run_timeout_seconds=3), "Hi [sandbox: tokens=500, pause-after=20]")
     usage = received[-1].data["usage"]
     assert received[-1].data["code"] == "run_timed_out"
     assert (usage["requests"], usage["estimated"]) == (1, True)
