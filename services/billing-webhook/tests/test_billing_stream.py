@@ -17,6 +17,7 @@ from billing_webhook.billing_events.retention import retention_rules
 from billing_webhook.main import create_app
 from billing_webhook.settings import Settings
 from billing_webhook.worker import standalone_workers
+from fastapi import FastAPI
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sandbox.embedded import Valkey, free_port
@@ -45,8 +46,13 @@ def on(settings) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def url(on) -> Iterator[str]:
-    with serving(create_app(on)) as url:
+def streaming(on) -> FastAPI:
+    return create_app(on)
+
+
+@pytest.fixture(scope="module")
+def url(streaming) -> Iterator[str]:
+    with serving(streaming) as url:
         yield url
 
 
@@ -337,10 +343,12 @@ async def test_closes_when_the_membership_ends(open_client, url, tenant, redis, 
         assert (await other.next()).id == 0
 
 
-async def test_closes_when_the_token_expires(open_client, url, tenant) -> None:
+async def test_closes_when_the_token_expires(open_client, url, tenant, streaming, monkeypatch) -> None:
     now = int(time.time())
-    ending = open_client(url, tenant, iat=now - 600, nbf=now - 600, exp=now - LEEWAY_SECONDS + 2)
+    ending = open_client(url, tenant, iat=now - 600, nbf=now - 600, exp=now - LEEWAY_SECONDS + 60)
     async with reading(ending) as stream:
+        await stream.next()
+        monkeypatch.setattr(streaming.state.resources.verifier, "_clock", lambda: time.time() + 60)
         *_, last = await stream.rest()
     assert last.comments == ["the access token expired or was revoked"]
     assert (await ending.get(STREAM)).status_code == 401

@@ -402,6 +402,8 @@ NASTY = [
     "redirect",
     "compressed",
 ]
+# Of those that do not end: long enough for a call to arrive.
+TIMEOUTS = {"hung": 3, "endless stream": 3, "silent stream": 3}
 
 
 @pytest.mark.parametrize("mode", NASTY)
@@ -410,7 +412,7 @@ def test_a_server_that_misbehaves_costs_its_call_only(
 ) -> None:
     register(admin, urls["ours"])
     # No further request: the list of tools is not read again.
-    register(admin, urls["ours"], timeout_seconds=1)
+    register(admin, urls["ours"], timeout_seconds=TIMEOUTS.get(mode, 30))
     agent_with(admin)
     good.mode = mode
     good.requests.clear()
@@ -426,7 +428,7 @@ def test_a_call_that_changes_nothing_is_repeated_once(
     admin: httpx.Client, member: httpx.Client, urls: dict[str, str], good: StatelessServer, mode: str
 ) -> None:
     register(admin, urls["ours"])
-    register(admin, urls["ours"], timeout_seconds=1)
+    register(admin, urls["ours"], timeout_seconds=TIMEOUTS.get(mode, 30))
     agent_with(admin)
     good.mode = mode
     assert output_of(member, "text=hello [sandbox: call=shop__echo]")["failed"] is True
