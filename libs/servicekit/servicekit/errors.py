@@ -30,7 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from servicekit.context import request_id
-from servicekit.validation_errors import first_errors, truncate
+from servicekit.validation_errors import first_errors, sentence, truncate
 
 MEDIA_TYPE = "application/problem+json"
 FRAMEWORK_CODES = {400: "bad_request", 413: "payload_too_large", 422: "invalid_request"}
@@ -214,10 +214,11 @@ async def _invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
     unreadable = any(one["type"] == "json_invalid" for one in error.errors())
     errors = [*first_errors(error.errors(), error.body)]
+    listed: list[JsonValue] = [*errors]
     status = HTTPStatus.BAD_REQUEST if unreadable else HTTPStatus.UNPROCESSABLE_ENTITY
     code = "malformed_json" if unreadable else "invalid_request"
-    detail = "The body is not valid JSON." if unreadable else "The request does not fit; see `errors`."
-    return problem(status, code, detail, extensions={"errors": errors})
+    detail = "The body is not valid JSON." if unreadable else sentence(errors)
+    return problem(status, code, detail, extensions={"errors": listed})
 
 
 async def _unreachable(_: Request, error: Exception) -> Response:

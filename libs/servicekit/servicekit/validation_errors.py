@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import JsonValue
 
 # An error answer has 4 KiB at most: so many errors, places so deep and texts so long.
-MAX_ERRORS, MAX_ERRORS_BYTES = 8, 3 * 1024
+MAX_ERRORS, MAX_ERRORS_BYTES = 8, 2560
+# In characters, each of which may have four bytes.
+MAX_SENTENCE = 300
 MAX_LOC, MAX_LOC_PART, MAX_MESSAGE = 8, 48, 200
 
 OBJECT, ARRAY = "Input should be an object", "Input should be an array"
@@ -28,7 +30,7 @@ PREFIXES = ("Value error, ", "Assertion failed, ")
 WORDS = (("Dictionary should", "Object should"), ("List should", "Array should"), (" after validation", ""))
 
 
-def first_errors(errors: Iterable[Mapping[str, Any]], body: object = None) -> Iterator[JsonValue]:
+def first_errors(errors: Iterable[Mapping[str, Any]], body: object = None) -> Iterator[dict[str, JsonValue]]:
     """Return the first validation errors, up to a maximum, without the invalid values.
 
     A value may be a password.
@@ -44,6 +46,21 @@ def first_errors(errors: Iterable[Mapping[str, Any]], body: object = None) -> It
         if room < 0:
             return
         yield public
+
+
+def sentence(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Return what is wrong at the first place, and that there is more."""
+    first = errors[0]
+    more = " More of them are in `errors`." if len(errors) > 1 else ""
+    text = f"{parameter_name(first['loc']) or 'body'}: {first['msg']}"
+    return truncate(text, MAX_SENTENCE - len(more) - 1) + f".{more}"
+
+
+def parameter_name(location: Iterable[str | int]) -> str:
+    """Return the path of an invalid value, such as `messages[0].role`, without where it was sent (`body`)."""
+    _source, *steps = location
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return path.removeprefix(".")
 
 
 def shorten(step: str | int) -> str | int:

@@ -147,6 +147,16 @@ async def test_the_public_port_has_no_internal_routes(http: httpx.AsyncClient) -
         assert (await http.get(path)).status_code == 404
 
 
+async def test_the_sentence_of_an_invalid_request_names_the_place(http: httpx.AsyncClient) -> None:
+    one = (await http.post("/orders", json={"amount": 1, "extra": 1})).json()
+    assert one["detail"] == "extra: Extra inputs are not permitted."
+    two = (await http.post("/orders", json={"amount": "many", "extra": 1})).json()
+    assert two["detail"].startswith("amount: Input should be a valid ")
+    assert two["detail"].endswith(". More of them are in `errors`.")
+    nothing = (await http.post("/orders")).json()
+    assert nothing["detail"] == "body: Field required."
+
+
 @pytest.mark.parametrize(
     ("method", "path", "content", "status", "code"),
     [

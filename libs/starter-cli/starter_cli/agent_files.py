@@ -1,5 +1,6 @@
 """Agents of a tenant as files: planned and published together, and written from what answers."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from starter_cli.progress import print_line
 
 MEMBERS = {"name", "note", "definition"}
 SIGNS = {"create": "+", "update": "~", "unchanged": "="}
+# Where the gateway says of an agent that it is wrong.
+PLACE = re.compile(r"\bagents\[(\d+)\]\.(?:definition\.)?")
 # Of a value in a plan.
 MAX_VALUE = 60
 
@@ -41,7 +44,7 @@ def apply(
     console = terminal.console()
     with exit_on_failure(console):
         documents = [document for path in file for document in read(path)]
-        with connected("agents apply", data, url, token) as gateway:
+        with connected("agents apply", data, url, token) as gateway, named_by(documents):
             plan = gateway.apply_agents(documents)
             changed = print_plan(console, plan)
             if not changed:
@@ -58,7 +61,30 @@ def export(names: Names = None, data: Data = DEFAULT_DATA, url: Url = None, toke
     with exit_on_failure(terminal.console()), connected("agents export", data, url, token) as gateway:
         listed = [agent["name"] for agent in gateway.agents() if agent["source"] == "tenant"]
         documents = published(gateway, names or listed)
-    typer.echo(yaml.safe_dump({"agents": documents}, sort_keys=False, allow_unicode=True), nl=False)
+    text = yaml.dump({"agents": documents}, Dumper=ReadableDumper, sort_keys=False, allow_unicode=True)
+    typer.echo(text, nl=False)
+
+
+class ReadableDumper(yaml.SafeDumper):
+    """Writes texts of several lines as they are."""
+
+
+def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Return a text of several lines as a block."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+ReadableDumper.add_representer(str, represent_text)
+
+
+@contextmanager
+def named_by(documents: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    """Name agents of a request by their names, where the gateway has counted them."""
+    try:
+        yield
+    except UnexpectedResponse as error:
+        text = PLACE.sub(lambda place: f"{documents[int(place[1])]['name']}: ", str(error))
+        raise UnexpectedResponse(text) from error
 
 
 @contextmanager
@@ -128,6 +154,7 @@ def published(gateway: GatewayClient, names: Sequence[str]) -> list[dict[str, An
             if name in names:
                 raise Failure("agents export", f"the tenant has no published agent called {name!r}")
             continue  # one of the service
-        documents[name] = {"name": name, "definition": definition}
+        ordered = {"instructions": definition["instructions"], **definition}
+        documents[name] = {"name": name, "definition": ordered}
         waiting += [*definition.get("handoffs", []), *definition.get("as_tools", [])]
     return [*documents.values()]

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import httpx
+from servicekit.validation_errors import parameter_name
 
 from starter_cli import events
 from starter_cli.events import RunEvent
@@ -107,6 +108,12 @@ def content_of(response: httpx.Response) -> Any:
 
 
 def describe(response: httpx.Response) -> str:
-    """Describe an unexpected response in a sentence."""
+    """Describe an unexpected response in a sentence, or in a line for each invalid place of the request."""
     request = response.request
-    return f"{request.method} {request.url.path} answered {response.status_code}: {response.text[:300]}"
+    start = f"{request.method} {request.url.path} answered {response.status_code}"
+    if not response.headers.get("content-type", "").startswith("application/problem+json"):
+        return f"{start}: {response.text[:300]}"
+    problem = response.json()
+    lines = [f"{one['path']}: {one['message']}" for one in problem.get("problems", [])]
+    lines += [f"{parameter_name(one['loc'])}: {one['msg']}" for one in problem.get("errors", [])]
+    return "\n  ".join([f"{start}:", *lines]) if lines else f"{start}: {problem['detail']}"

@@ -14,7 +14,10 @@ from .conftest import COMMAND_SECONDS, Person, acme
 
 SALES: dict[str, Any] = {
     "name": "sales",
-    "definition": {"instructions": "You sell.", "handoffs": ["code_assistant", "returns"]},
+    "definition": {
+        "instructions": "You sell.\nYou are brief.",
+        "handoffs": ["code_assistant", "returns"],
+    },
 }
 RETURNS: dict[str, Any] = {
     "name": "returns",
@@ -43,6 +46,7 @@ def test_a_file_is_planned_published_and_exported(stack: Stack, owner: Person, t
     assert (again.returncode, "Nothing changes." in again.stdout) == (0, True), again
     exported = acme("agents", "export", *data)
     assert exported.returncode == 0, exported.stderr
+    assert "    instructions: |-\n      You sell.\n      You are brief.\n" in exported.stdout
     agents = {agent["name"]: agent["definition"] for agent in yaml.safe_load(exported.stdout)["agents"]}
     for agent in (SALES, RETURNS):
         assert agents[agent["name"]].items() >= agent["definition"].items()
@@ -70,7 +74,11 @@ def test_a_change_is_printed_and_a_problem_named_by_its_path(
     assert "instructions: 'You sell.' -> 'You buy.'" in changed.stdout
     wrong = apply({"name": "sales", "definition": {"instructions": "You buy.", "handoffs": ["nobody"]}})
     assert wrong.returncode == 1
-    assert "agents[0].definition.handoffs[0]" in wrong.stdout + wrong.stderr
+    assert "sales: handoffs[0]: There is no agent called 'nobody'" in wrong.stdout + wrong.stderr
+    limits = {"turns": 0, "seconds": 0}
+    wrong = apply({"name": "sales", "definition": {"instructions": "You buy.", "limits": limits}})
+    for member in limits:
+        assert f"sales: limits.{member}: Input should be greater" in wrong.stdout + wrong.stderr
 
 
 NO_FILES = [

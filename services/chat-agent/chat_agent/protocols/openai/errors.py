@@ -1,6 +1,6 @@
 """Errors in OpenAI's shape, with our codes: every problem under /v1 is rendered so."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -9,6 +9,7 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from servicekit.errors import MEDIA_TYPE, ServiceError
 from servicekit.idempotency import IdempotencyConflict
+from servicekit.validation_errors import parameter_name
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -148,13 +149,6 @@ def error_object(status: int, code: str, message: str, param: str | None = None)
 def render_error(error: ServiceError) -> dict[str, Any]:
     """Return an error as it stands in a stream."""
     return error_object(error.status, error.code(), error.detail)
-
-
-def parameter_name(location: Iterable[str | int]) -> str:
-    """Return the path of an invalid value, such as `messages[0].role`, without where it was sent (`body`)."""
-    _source, *steps = location
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    return path.removeprefix(".")
 
 
 @contextmanager
