@@ -1,6 +1,8 @@
 """Writes a package with an agent and a tool, which Acme finds once it is installed."""
 
 import re
+import shlex
+import sys
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -48,4 +50,7 @@ def new(
     """Write a package with an agent, a tool and a test."""
     with exit_on_failure(terminal.console()):
         root = create(name, folder)
-    typer.echo(f"{root} is written. Install it with: uv pip install -e {root}")
+    uv = Path(sys.executable).with_name("uv")
+    install = [str(uv), "pip", "install", "--python", sys.executable, "-e", str(root.absolute())]
+    typer.echo(f"{root} is written. Install it with the next line, and start Acme again:")
+    typer.echo(shlex.join(install))

@@ -1,6 +1,7 @@
 """A package of one's own: written by a command, found by its entry points, and reloaded when it changes."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -54,6 +55,17 @@ def package(tmp_path: Path) -> Path:
     command = ("agents", "new", "corner_shop", "--folder", str(tmp_path))
     run(CHECKOUT, "-m", "starter_cli.app", *command, **os.environ)
     return tmp_path / "corner_shop"
+
+
+def test_the_command_prints_one_that_installs_it_from_any_folder(tmp_path: Path) -> None:
+    command = ("agents", "new", "kiosk", "--folder", str(tmp_path))
+    printed = run(CHECKOUT, "-m", "starter_cli.app", *command, **os.environ).splitlines()[-1]
+    run(
+        tmp_path,
+        "-c",
+        "import os, sys; os.execv(sys.argv[1], sys.argv[1:])",
+        *shlex.split(f"{printed} --dry-run"),
+    )
 
 
 def test_the_package_passes_its_own_test(package: Path) -> None:

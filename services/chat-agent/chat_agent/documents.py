@@ -5,6 +5,7 @@ import hashlib
 import orjson
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
+from servicekit.validation_errors import parameter_name
 
 from chat_agent.schemas import storable_json
 
@@ -25,6 +26,13 @@ def small_json(value: object) -> object:
     if len(orjson.dumps(checked)) > MAX_SCHEMA:
         raise PydanticCustomError("too_large", "must not have more than {most} bytes", {"most": MAX_SCHEMA})
     return checked
+
+
+def schema_problem(path: str, error: Exception) -> tuple[str, str]:
+    """Return the place of what is no JSON schema within a document, and the reason."""
+    place = parameter_name([path, *getattr(error, "instance_path", [])])
+    within = place if place.startswith("[") or not place else f".{place}"
+    return f"{path}{within}", str(error).splitlines()[0][:200]
 
 
 def digest_of(value: object) -> str:

@@ -202,7 +202,7 @@ def test_a_draft_is_nothing_to_roll_back_to(admin: httpx.Client) -> None:
         ({"handoffs": ["triage", "nobody"]}, "handoffs[1]", "no agent called 'nobody'"),
         ({"handoffs": ["support"]}, "handoffs[0]", "cannot hand over to itself"),
         ({"as_tools": ["support"]}, "as_tools[0]", "support → support"),
-        ({"output_schema": {"type": "objekt"}}, "output_schema", "cannot be strict"),
+        ({"output_schema": {"type": "objekt"}}, "output_schema.type", "cannot be strict"),
         (
             {"output_schema": {"type": "object", "additionalProperties": {"type": "string"}}},
             "output_schema",

@@ -207,14 +207,19 @@ def admin(settings_with_server: Settings, issuer: Issuer) -> Iterator[httpx.Clie
         yield client
 
 
+def output_of(client: httpx.Client) -> str:
+    """Return what a call gives that fails."""
+    events = read_events(client, start_run(client, "Go [sandbox: call=keyed]", agent_type="keeper"))
+    (output,) = payloads_of(events, "tool.output")
+    assert output["failed"] is True
+    return output["output"]
+
+
 def test_a_secret_is_read_when_a_call_is_made(
     admin: httpx.Client, server: TenantServer, person: Callable[..., httpx.Client]
 ) -> None:
     document = order_tool(server.url, headers={"X-Api-Key": {"secret": "plain_key"}})
     document["endpoint"] = {"url": f"{server.url}/orders/7"}
-    output, _ = call(admin, document)
-    assert output["failed"] is True
-    assert "This tenant has no secret called 'plain_key'." in output["output"]
     server.requests.clear()
     for value in ("first-value-of-a-key", "second-value-of-a-key"):
         admin.put("/api/v1/secrets/plain_key", json={"value": value}).raise_for_status()
@@ -222,5 +227,8 @@ def test_a_secret_is_read_when_a_call_is_made(
     sent = [headers["x-api-key"] for *_, headers, _ in server.requests]
     assert sent == ["first-value-of-a-key", "second-value-of-a-key"]
     admin.put("/api/v1/secrets/plain_key", json={"value": "control\tcharacter"}).raise_for_status()
-    output, _ = call(admin, document)
-    assert output["output"] == "The header 'X-Api-Key' has characters that no header may have."
+    save_tool(admin, "keyed", document)
+    published(admin, "keeper", tools=[{"name": "keyed"}])
+    assert output_of(admin) == "The header 'X-Api-Key' has characters that no header may have."
+    admin.delete("/api/v1/secrets/plain_key").raise_for_status()
+    assert "This tenant has no secret called 'plain_key'." in output_of(admin)

@@ -162,6 +162,8 @@ def test_parameters_with_secrets_are_never_the_models(admin: httpx.Client) -> No
         },
         "query": {"api_key": {"secret": "key"}},
     }
+    for name in ("sign", "key"):
+        admin.put(f"/api/v1/secrets/{name}", json={"value": "a-value"}).raise_for_status()
     saved = save_tool(admin, "change_order", tool(openapi, **secrets))
     assert saved["model_schema"]["properties"] == {}
     assert saved["definition"]["headers"] == secrets["headers"]
@@ -232,7 +234,7 @@ WIDE = {f"S{n}": {"anyOf": [{"$ref": f"#/components/schemas/S{n + 1}"}] * 8} for
         (
             {**document({}, "/orders"), "servers": [{"url": "http://10.0.0.1"}]},
             "endpoint.url",
-            "The host is not public.",
+            "The host is not public. The operator can allow it (`TOOL_PRIVATE_HOSTS`).",
         ),
         (
             document({"operationId": "other"}),

@@ -15,7 +15,7 @@ from chat_agent.agent_definitions.tool_names import tool_name_problems
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
 from chat_agent.direct_models import DirectModels, find_model
-from chat_agent.documents import DefinitionProblem
+from chat_agent.documents import DefinitionProblem, schema_problem
 from chat_agent.guardrails.config import models_of
 from chat_agent.guardrails.model_based import qualified_name
 from chat_agent.http_tools.versions import ToolVersion
@@ -189,7 +189,8 @@ def schema_problems(schema: dict[str, Any] | None) -> Found:
         output_schema.validator(schema)
         strict_schema(schema)
     except (ValueError, TypeError, UserError, RecursionError) as error:
-        yield "output_schema", f"The schema cannot be strict: {str(error).splitlines()[0][:200]}"
+        path, reason = schema_problem("output_schema", error)
+        yield path, f"The schema cannot be strict: {reason}"
         return
     if schema.get("type") != "object":
         yield "output_schema.type", "An answer is an object: the type must be `object`."

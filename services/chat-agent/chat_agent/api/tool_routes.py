@@ -46,6 +46,7 @@ async def save_tool(
     """Create a tool, or store a new version; agents keep the version that they were saved with."""
     tool = tool_of(document, manager.settings.tool_private_hosts)
     await lock_tenant(session, caller)
+    await store.check_secrets(session, caller, tool)
     return to_schema(await store.save(session, caller, name, tool))
 
 

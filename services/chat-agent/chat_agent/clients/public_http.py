@@ -12,6 +12,7 @@ import httpx2
 from chat_agent.clients.public_hosts import HostNotPublic, resolve_public
 
 PORTS = frozenset({80, 443, 8080, 8443})
+PRIVATE_HOSTS_HINT = "The operator can allow it (`TOOL_PRIVATE_HOSTS`)."
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_RESPONSE_BYTES = 5 * 1024 * 1024
 TIMEOUT = httpx2.Timeout(10, connect=5)

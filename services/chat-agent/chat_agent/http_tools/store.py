@@ -9,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent import audit
 from chat_agent.agents.tools import TOOLS
+from chat_agent.documents import DefinitionProblem
 from chat_agent.http_tools.audit import ToolAuditAction
-from chat_agent.http_tools.definition import HttpTool
-from chat_agent.http_tools.errors import ToolAlreadyExists, ToolNotFound, TooManyTools
+from chat_agent.http_tools.definition import HttpTool, SecretReference
+from chat_agent.http_tools.errors import InvalidTool, ToolAlreadyExists, ToolNotFound, TooManyTools
 from chat_agent.http_tools.tables import StoredTool
+from chat_agent.tenant_secrets import store as secrets
 
 MAX_TOOLS = 200
 # So begin the names of tools that are agents.
@@ -50,6 +52,19 @@ async def save(session: AsyncSession, caller: Principal, name: str, tool: HttpTo
         before.replaced_at = func.now()
         await session.flush()
     return await insert(session, caller, name, tool)
+
+
+async def check_secrets(session: AsyncSession, caller: Principal, tool: HttpTool) -> None:
+    """Raise InvalidTool where the tool names a secret that the tenant does not have."""
+    assert caller.tenant_id  # noqa: S101  # the token of a member has one
+    known = {one.name for one in await secrets.find(session, caller.tenant_id)} if tool.secrets else set()
+    missing = [
+        DefinitionProblem(path=path, message=f"This tenant has no secret called {value.secret!r}.")
+        for path, value in tool.values.items()
+        if isinstance(value, SecretReference) and value.secret not in known
+    ]
+    if missing:
+        raise InvalidTool(missing)
 
 
 async def insert(session: AsyncSession, caller: Principal, name: str, tool: HttpTool) -> StoredTool:

@@ -9,8 +9,8 @@ import httpx2
 import jsonschema_rs
 
 from chat_agent.clients.public_hosts import METADATA_NAMES, is_global, is_odd_ipv4
-from chat_agent.clients.public_http import DEFAULT_PORTS, PORTS
-from chat_agent.documents import DefinitionProblem, small_json
+from chat_agent.clients.public_http import DEFAULT_PORTS, PORTS, PRIVATE_HOSTS_HINT
+from chat_agent.documents import DefinitionProblem, schema_problem, small_json
 from chat_agent.http_tools.definition import (
     ARGUMENT,
     PLACEHOLDER,
@@ -125,9 +125,12 @@ def host_problems(
     if f"{host}:{port}" in private_hosts:
         return
     if port not in PORTS:
-        yield "endpoint.url", f"The port must be one of {', '.join(map(str, sorted(PORTS)))}."
+        yield (
+            "endpoint.url",
+            f"The port must be one of {', '.join(map(str, sorted(PORTS)))}. {PRIVATE_HOSTS_HINT}",
+        )
     if not is_visibly_public(host):
-        yield "endpoint.url", "The host is not public."
+        yield "endpoint.url", f"The host is not public. {PRIVATE_HOSTS_HINT}"
     if tool.secrets and scheme != "https":
         yield "endpoint.url", "Secrets are sent by https only."
 
@@ -154,7 +157,8 @@ def schema_problems(tool: HttpTool) -> Found:
             small_json(schema)
             validator(dict(schema))
         except (ValueError, TypeError, RecursionError, jsonschema_rs.ReferencingError) as error:
-            yield path, f"This is no JSON schema that works here: {str(error).splitlines()[0][:200]}"
+            place, reason = schema_problem(path, error)
+            yield place, f"This is no JSON schema that works here: {reason}"
     parameters = tool.endpoint.parameters
     if parameters.get("type", "object") != "object" or not isinstance(parameters.get("properties", {}), dict):
         yield "endpoint.parameters.type", "Arguments are members of an object: the type must be `object`."

@@ -15,7 +15,7 @@ import httpx2
 from mcp.shared.inbound import encode_header_value
 from opentelemetry import propagate
 
-from chat_agent.clients.public_http import RequestForbidden, ResponseTooLarge
+from chat_agent.clients.public_http import PRIVATE_HOSTS_HINT, RequestForbidden, ResponseTooLarge
 from chat_agent.mcp_servers.errors import (
     InvalidMcpResponse,
     McpAccessDenied,
@@ -115,7 +115,7 @@ class McpClient:
         except ResponseTooLarge as error:
             raise InvalidMcpResponse(f"The MCP server's response is not read: {error}.") from error
         except RequestForbidden as error:
-            raise McpCallFailed(f"The MCP server may not be called: {error}.") from error
+            raise McpCallFailed(f"The MCP server may not be called: {error}. {PRIVATE_HOSTS_HINT}") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise McpServerUnavailable("The MCP server does not answer.") from error
 
