@@ -16,18 +16,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import orjson
 from opentelemetry import trace
-from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk._logs.export import LogRecordExportResult
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext
 
-from servicekit import telemetry
 from servicekit.context import current
 from servicekit.settings import ServiceSettings
 
@@ -198,68 +190,18 @@ def to_stdout(_service: str, _settings: ServiceSettings) -> Write:
     return write
 
 
-def to_datadog(_service: str, settings: ServiceSettings) -> Write:
-    """Post to Datadog's HTTP intake (docs.datadoghq.com/api/latest/logs, `POST /api/v2/logs`)."""
-    assert settings.logging_datadog_api_key  # noqa: S101  # the settings refuse to boot without it
-    client = httpx.Client(
-        base_url=datadog_intake(settings.logging_datadog_site),
-        headers={
-            "DD-API-KEY": settings.logging_datadog_api_key.get_secret_value(),
-            "Content-Type": "application/json",
-        },
-        timeout=POST_SECONDS,
-        transport=httpx.HTTPTransport(retries=2),
-    )
+def to_datadog(service: str, settings: ServiceSettings) -> Write:
+    """Post to Datadog's HTTP intake."""
+    from servicekit.log_sinks import datadog  # noqa: PLC0415  # seldom used: see docs/CONTRIBUTING.md
 
-    def write(lines: Sequence[str]) -> None:
-        entries = [{"message": line, "ddsource": "acme"} for line in lines]
-        client.post("/api/v2/logs", content=orjson.dumps(entries)).raise_for_status()
-
-    return write
-
-
-def datadog_intake(site: str) -> str:
-    """Return the address of a site's intake; a whole URL is taken as it is (a proxy, or an agent)."""
-    return site if "://" in site else f"https://http-intake.logs.{site}"
+    return datadog.writer(service, settings)
 
 
 def to_otlp(service: str, settings: ServiceSettings) -> Write:
-    """Send OTLP log records: the body is the line that every sink gets, its keys are attributes too."""
-    exporter = OTLPLogExporter(
-        endpoint=settings.logging_otlp_endpoint, headers=settings.logging_otlp_headers, timeout=POST_SECONDS
-    )
-    origin = telemetry.resource(service, settings)
+    """Send OTLP log records."""
+    from servicekit.log_sinks import otlp  # noqa: PLC0415  # seldom used: see docs/CONTRIBUTING.md
 
-    def write(lines: Sequence[str]) -> None:
-        if exporter.export([otlp_record(line, origin) for line in lines]) is LogRecordExportResult.FAILURE:
-            raise ConnectionError("the collector did not take the log records")
-
-    return write
-
-
-def otlp_record(line: str, origin: Resource) -> ReadableLogRecord:
-    """Read a line back into an OTLP log record (opentelemetry.io/docs/specs/otel/logs/data-model)."""
-    keys = orjson.loads(line)
-    level = keys.pop("level").upper()
-    trace_id, span_id = (int(keys.pop(name, "0"), 16) or None for name in ("trace_id", "span_id"))
-    named = {"exception.stacktrace": keys.pop("exception")} if "exception" in keys else {}
-    record = LogRecord(
-        timestamp=nanoseconds(keys.pop("ts")),
-        observed_timestamp=time.time_ns(),
-        severity_text=level,
-        severity_number=SEVERITIES.get(level, SeverityNumber.INFO),
-        body=line,
-        attributes={name: value for name, value in keys.items() if name not in IN_RESOURCE} | named,
-        trace_id=trace_id,
-        span_id=span_id,
-    )
-    scope = InstrumentationScope(keys["logger"])
-    return ReadableLogRecord(log_record=record, resource=origin, instrumentation_scope=scope)
-
-
-def nanoseconds(moment: str) -> int:
-    """Return the nanoseconds since 1970 of a line's time, which has microseconds."""
-    return round(datetime.fromisoformat(moment).timestamp() * 1e6) * 1000
+    return otlp.writer(service, settings)
 
 
 def discard(_service: str, _settings: ServiceSettings) -> Write:
@@ -267,15 +209,6 @@ def discard(_service: str, _settings: ServiceSettings) -> Write:
     return lambda _lines: None
 
 
-# Keys of a line that are not repeated as attributes: the resource and the scope have them, or they are flat.
-IN_RESOURCE = frozenset({"service", "logger", "fields"})
-SEVERITIES = {
-    "DEBUG": SeverityNumber.DEBUG,
-    "INFO": SeverityNumber.INFO,
-    "WARNING": SeverityNumber.WARN,
-    "ERROR": SeverityNumber.ERROR,
-    "CRITICAL": SeverityNumber.FATAL,
-}
 WRITERS: dict[str, Writer] = {
     "stdout": to_stdout,
     "datadog": to_datadog,

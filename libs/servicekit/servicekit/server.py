@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from servicekit.auth.dependencies import every_route
 from servicekit.settings import ServiceSettings
+from servicekit.startup import resume_collection
 from servicekit.workers.base import until_set
 
 GRACE_SECONDS = 20
@@ -57,6 +58,7 @@ def serve(app: FastAPI) -> None:
     build_routes(app, app.state.internal)
     # What was made while starting stays; the collector need not look at it, nor take it apart at the end.
     gc.freeze()
+    resume_collection()
     public = Server(server_config(app, settings, settings.port))
     inside = Server(server_config(app.state.internal, settings, settings.internal_port, lifespan="off"))
     # The internal port answers before the public one listens, and after it has stopped.

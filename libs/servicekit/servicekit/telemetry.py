@@ -15,7 +15,6 @@ import aiohttp
 from fastapi import FastAPI
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.aiohttp_client import create_trace_config
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -101,6 +100,9 @@ def configure(service: str, settings: ServiceSettings) -> None:
     # Which of the work is sampled stays the operator's to say (OTEL_TRACES_SAMPLER).
     tracing.sampler = OnlyWithinTraces(tracing.sampler)
     if settings.otel_exporter_otlp_endpoint:
+        # Seldom used: see docs/CONTRIBUTING.md.
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
         tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(tracing)
     metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()], origin))

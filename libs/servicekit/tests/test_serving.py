@@ -19,7 +19,8 @@ from testkit.eventually import until
 from testkit.live_server import NO_AUTHORITIES
 
 PROGRAM = """
-import asyncio, contextlib, pathlib
+import asyncio, contextlib, gc, pathlib
+BEFORE = gc.get_threshold()
 from fastapi import APIRouter
 from servicekit.app import create_service
 from servicekit.server import serve
@@ -41,6 +42,11 @@ async def slow() -> str:
         await asyncio.sleep(0.02)
     return "done"
 
+@router.get("/collection")
+async def collection() -> list[bool]:
+    return [STARTING > BEFORE, gc.get_threshold() == BEFORE]
+
+STARTING = gc.get_threshold()
 serve(create_service("notification", ServiceSettings(), routers=[router], lifespan=slowly))
 """
 
@@ -102,6 +108,15 @@ def test_a_service_is_ready_only_while_its_public_port_answers(
         ).status_code
         == 404
     )
+
+
+def test_garbage_is_seldom_collected_until_a_service_serves(
+    process: subprocess.Popen[bytes], ports: tuple[int, int], tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    until(lambda: readiness(ports[1]).get("server") == "ok", 60)
+    url = f"http://127.0.0.1:{ports[0]}/collection"
+    assert httpx.get(url, trust_env=False, verify=NO_AUTHORITIES, timeout=60).json() == [True, True]
 
 
 def test_a_service_that_is_about_to_end_is_not_ready_and_finishes_its_requests(

@@ -24,9 +24,8 @@ from auth.models import Tenant
 from auth.registration.seed import Seed, SeedRefused, seed
 from auth.sessions import operator_actions
 from auth.settings import Settings
-from auth.signing.key_ring import KeyNotFound, RotationPending
+from auth.signing.key_ring import KeyCreationFailed, KeyNotFound, RotationPending
 from auth.signing.signing_keys import SigningKeys
-from auth.signing.vault_keys import KeyCreationFailed
 from auth.tenants import lifecycle
 from auth.tenants.lifecycle import OPERATOR
 

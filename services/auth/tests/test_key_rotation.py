@@ -18,10 +18,10 @@ from auth.configuration.signing import Overlap
 from auth.errors import SigningKeysUnavailable
 from auth.signing.access_tokens import AccessTokens
 from auth.signing.key_file import KeyFile
-from auth.signing.key_ring import NoActiveKey, RotationPending
+from auth.signing.key_ring import KeyCreationFailed, NoActiveKey, RotationPending
 from auth.signing.signing_keys import KeyFactory, SigningKeys
 from auth.signing.vault import PAUSE_SECONDS, SIGNING, Vault, VaultUnavailable
-from auth.signing.vault_keys import KeyCreationFailed, TransitKeys
+from auth.signing.vault_keys import TransitKeys
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (

@@ -11,7 +11,7 @@ from auth import cli
 from auth.settings import Settings
 from auth.signing.key_document import InvalidKeyDocument
 from auth.signing.key_file import load
-from auth.signing.key_ring import VaultKey
+from auth.signing.key_ring import KeyCreationFailed, VaultKey
 from auth.signing.signing_keys import SigningKeys
 from auth.signing.vault import (
     FAILURES,
@@ -22,7 +22,7 @@ from auth.signing.vault import (
     VaultUnavailable,
     raw_signature,
 )
-from auth.signing.vault_keys import KeyCreationFailed, TransitKeys
+from auth.signing.vault_keys import TransitKeys
 from servicekit.http.client import HttpPool
 from testkit.eventually import time_limit
 

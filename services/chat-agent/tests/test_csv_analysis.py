@@ -104,12 +104,6 @@ def test_the_worker_can_open_nothing() -> None:
     assert done.stdout.split() == ["denied", "denied"], done.stderr
 
 
-def test_the_service_does_not_import_polars() -> None:
-    code = "import sys, chat_agent.main; print('polars' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "False", done.stderr
-
-
 def ask(client: httpx.Client, **file: str) -> dict[str, str]:
     text = "Look operation=aggregate aggregation=sum sort_by=rows [sandbox: call=analyze_csv]"
     content = [{"type": "input_text", "text": text}]

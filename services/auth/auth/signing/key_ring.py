@@ -119,6 +119,10 @@ class NoActiveKey(Exception):
     """There are no keys."""
 
 
+class KeyCreationFailed(Exception):
+    """No key was created, or it cannot be used; the message is for the operator."""
+
+
 class RotationPending(Exception):
     """A new key is published and does not sign yet."""
 

@@ -16,16 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hvac.exceptions import Forbidden, InvalidPath, VaultError  # type: ignore[import-untyped]  # as above
 
 from auth.settings import Settings
-from auth.signing.key_ring import VaultKey
+from auth.signing.key_ring import KeyCreationFailed, VaultKey
 
 # Little, because a key that has leaked is taken away only when it is clear whether another can be made.
 ATTEMPT_SECONDS = 2.0
 ATTEMPTS = 2
 MAX_SECONDS = 5.0
-
-
-class KeyCreationFailed(Exception):
-    """Vault created no key, or its key cannot be used; the message is for the operator."""
 
 
 class TransitKeys:
