@@ -21,9 +21,9 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanContext
 
 from servicekit.context import current
+from servicekit.log_sinks import Write
 from servicekit.settings import ServiceSettings
 
-Write = Callable[[Sequence[str]], None]
 Writer = Callable[[str, ServiceSettings], Write]
 
 QUEUE_LINES = 20_000
@@ -190,18 +190,18 @@ def to_stdout(_service: str, _settings: ServiceSettings) -> Write:
     return write
 
 
-def to_datadog(service: str, settings: ServiceSettings) -> Write:
+def to_datadog(_service: str, settings: ServiceSettings) -> Write:
     """Post to Datadog's HTTP intake."""
     from servicekit.log_sinks import datadog  # noqa: PLC0415  # seldom used: see docs/CONTRIBUTING.md
 
-    return datadog.writer(service, settings)
+    return datadog.writer(settings, POST_SECONDS)
 
 
 def to_otlp(service: str, settings: ServiceSettings) -> Write:
     """Send OTLP log records."""
     from servicekit.log_sinks import otlp  # noqa: PLC0415  # seldom used: see docs/CONTRIBUTING.md
 
-    return otlp.writer(service, settings)
+    return otlp.writer(service, settings, POST_SECONDS)
 
 
 def discard(_service: str, _settings: ServiceSettings) -> Write:

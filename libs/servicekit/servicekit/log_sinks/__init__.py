@@ -1,1 +1,5 @@
-"""Sinks of logs that need a library of their own: imported when the settings name them."""
+"""Sinks of logs that need a library of their own: each module is imported when the settings name it."""
+
+from collections.abc import Callable, Sequence
+
+Write = Callable[[Sequence[str]], None]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import httpx
 import orjson
 
-from servicekit import logging
+from servicekit.log_sinks import Write
 from servicekit.settings import ServiceSettings
 
 
-def writer(_service: str, settings: ServiceSettings) -> logging.Write:
+def writer(settings: ServiceSettings, timeout: float) -> Write:
     """Post to Datadog's HTTP intake (docs.datadoghq.com/api/latest/logs, `POST /api/v2/logs`)."""
     assert settings.logging_datadog_api_key  # noqa: S101  # the settings refuse to boot without it
     client = httpx.Client(
@@ -18,7 +18,7 @@ def writer(_service: str, settings: ServiceSettings) -> logging.Write:
             "DD-API-KEY": settings.logging_datadog_api_key.get_secret_value(),
             "Content-Type": "application/json",
         },
-        timeout=logging.POST_SECONDS,
+        timeout=timeout,
         transport=httpx.HTTPTransport(retries=2),
     )
 

@@ -12,7 +12,8 @@ from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from servicekit import logging, telemetry
+from servicekit import telemetry
+from servicekit.log_sinks import Write
 from servicekit.settings import ServiceSettings
 
 # Keys of a line that are not repeated as attributes: the resource and the scope have them, or they are flat.
@@ -26,12 +27,12 @@ SEVERITIES = {
 }
 
 
-def writer(service: str, settings: ServiceSettings) -> logging.Write:
+def writer(service: str, settings: ServiceSettings, timeout: float) -> Write:
     """Send OTLP log records: the body is the line that every sink gets, its keys are attributes too."""
     exporter = OTLPLogExporter(
         endpoint=settings.logging_otlp_endpoint,
         headers=settings.logging_otlp_headers,
-        timeout=logging.POST_SECONDS,
+        timeout=timeout,
     )
     origin = telemetry.resource(service, settings)
 
