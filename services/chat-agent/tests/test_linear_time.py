@@ -4,6 +4,8 @@ import chat_agent
 from chat_agent import schemas
 from chat_agent.agents.tool import MAX_OUTPUT
 from chat_agent.event_log import translator
+from chat_agent.memory import grounding
+from chat_agent.memory.grounding import is_grounded
 from chat_agent.protocols import requests
 from chat_agent.runs.schemas import Answer
 from pydantic import TypeAdapter
@@ -14,6 +16,7 @@ FUNCTIONS = {
     "a message of another protocol": Use(TypeAdapter(requests.Text).validate_python, schemas.MAX_MESSAGE),
     "a reason": Use(lambda text: Answer(approve=True, reason=text), None),
     "an output": Use(translator.redact, None),
+    "what a note rests on": Use(lambda text: is_grounded(text[:1000], text), grounding.MAX_MESSAGE),
     "the longest output": Use(translator.redact, MAX_OUTPUT),
 }
 
