@@ -13,7 +13,15 @@ from chat_agent.agents.tool import RunContext, agent_tool, tool
 from chat_agent.agents.tools import TOOLS
 from testkit.sse import Event
 
-from .client_helpers import RUNS, payloads_of, read_events, read_run, start_run
+from .client_helpers import (
+    RUNS,
+    cancel_run,
+    payloads_of,
+    read_events,
+    read_run,
+    start_run,
+    start_streaming_run,
+)
 from .test_agent_definitions import published
 
 Json = dict[str, Any]
@@ -41,11 +49,16 @@ def paid(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         paid.append(amount)
         return f"paid {amount}"
 
+    @tool(idempotent=False)
+    async def note(text: str = "it") -> str:
+        """Note something."""
+        return f"noted {text}"
+
     def agent(name: str, *tools: Any) -> Agent[RunContext]:
         settings = ModelSettings(parallel_tool_calls=True)
         return Agent(name=name, instructions=f"You are the {name}.", tools=[*tools], model_settings=settings)
 
-    worker, scout = agent("worker", look, stumble, pay), agent("scout", look)
+    worker, scout = agent("worker", look, stumble, pay, note), agent("scout", look)
     lead = agent("lead", agent_tool(worker), agent_tool(scout))
     for one in (worker, scout, lead, agent("boss", agent_tool(lead), look)):
         monkeypatch.setitem(AGENTS, one.name, one)
@@ -95,6 +108,16 @@ def test_nested_calls_are_no_items(ann: httpx.Client, other_services) -> None:
     assert kinds == ["tool_call", "tool_output", "message"]
     items = [one["data"] for one in other_services.items[run["conversation_id"]]]
     assert [one["name"] for one in items if one["type"] == "function_call"] == ["ask_worker"]
+
+
+def test_a_run_that_is_stopped_later_stores_no_nested_call(ann: httpx.Client, other_services) -> None:
+    message = "Please ask worker to note [sandbox: tokens=60, stall-after=30]"
+    run = start_streaming_run(ann, message, agent_type="lead")
+    assert cancel_run(ann, run).is_success
+    received = read_events(ann, run)
+    assert [call[0] for call in tree(received)] == ["ask_worker", "note"]
+    items = [one["data"] for one in other_services.items[run["conversation_id"]]]
+    assert [one["type"] for one in items] == ["message", "function_call", "function_call_output", "message"]
 
 
 def test_parallel_agents_do_not_mix(ann: httpx.Client) -> None:
