@@ -11,7 +11,13 @@ from agents import Agent, ModelSettings
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext, agent_tool, tool
 from chat_agent.agents.tools import TOOLS
+from chat_agent.main import create_app
+from chat_agent.settings import Settings
+from testkit.eventually import until
+from testkit.issuer import Issuer
+from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.sse import Event
+from testkit.telemetry_capture import CapturedTelemetry
 
 from .client_helpers import (
     RUNS,
@@ -198,3 +204,36 @@ def test_guardrails_mask_what_inner_agents_call(person: Callable[..., httpx.Clie
     assert "EMAIL_ADDRESS" in called["arguments"]
     assert "eve" not in output["output"]
     assert "[masked]" in output["output"]
+
+
+def test_the_trace_of_a_run_has_inner_agents_within_one_another(
+    settings: Settings, issuer: Issuer, captured_telemetry: CapturedTelemetry
+) -> None:
+    traced = type(settings).model_validate({**settings.model_dump(), **captured_telemetry.settings})
+    headers = {"Authorization": f"Bearer {issuer.token(role='member', tenant_id=uuid4())}"}
+    with (
+        serving(create_app(traced)) as url,
+        httpx.Client(base_url=url, timeout=60, headers=headers, verify=NO_AUTHORITIES) as client,
+    ):
+        read_events(client, start_run(client, THREE_DEEP, agent_type="boss"))
+        spans = until(lambda: spans_of_agents(captured_telemetry, 2))
+    outer, inner = sorted(spans, key=lambda span: span.start_time)
+    assert (outer.name, inner.name) == ("invoke_agent lead", "invoke_agent worker")
+    assert inner.attributes["gen_ai.agent.name"] == "worker"
+    parents = {span.context.span_id: span for span in captured_telemetry.spans}
+    assert outer.context.span_id in ancestors(inner, parents)
+    assert "run" in {parents[id].name for id in ancestors(outer, parents) if id in parents}
+
+
+def spans_of_agents(telemetry: CapturedTelemetry, count: int) -> list[Any]:
+    spans = [span for span in telemetry.spans if span.name.startswith("invoke_agent")]
+    ended = [span for span in telemetry.spans if span.name == "run"]
+    return spans if len(spans) >= count and ended else []
+
+
+def ancestors(span: Any, spans: dict[int, Any]) -> list[int]:
+    ids = []
+    while span is not None and span.parent is not None:
+        ids.append(span.parent.span_id)
+        span = spans.get(span.parent.span_id)
+    return ids

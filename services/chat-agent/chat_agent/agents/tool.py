@@ -17,7 +17,7 @@ from servicekit import context as log_context
 from servicekit.errors import ServiceError, Unavailable
 
 from chat_agent.agents.approvals import Policy, approval_policy
-from chat_agent.agents.nested_approvals import wait_for_approvals
+from chat_agent.agents.inner_agents import invocation_span, wait_for_approvals
 from chat_agent.agents.trust import is_untrusted, reached_from
 from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.clients.conversation import ConversationClient
@@ -231,7 +231,7 @@ class GuardedTool:
         try:
             if len(arguments) > MAX_ARGUMENTS:
                 raise ToolFailed(f"The arguments have more than {MAX_ARGUMENTS} characters.")
-            with within_call(context.tool_call_id):
+            with within_call(context.tool_call_id), invocation_span(self.agent):
                 output = await self._output(context, arguments)
         except Exception as error:  # whatever a tool raises, the model is told and the run goes on
             for cause in causes(error):
