@@ -113,7 +113,7 @@ class Services:
         return Response()
 
     async def late(self, _request: Request) -> Response:
-        await asyncio.sleep(1.3)
+        await asyncio.sleep(3.3)
         return JSONResponse({"late": True})
 
     async def collect(self, request: Request) -> Response:
@@ -270,7 +270,7 @@ def tuned(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with ExitStack() as stack:
         settings = {
             "TRUSTED_HOPS": 1,
-            "GATEWAY_TIMEOUT_SECONDS": 1,
+            "GATEWAY_TIMEOUT_SECONDS": 3,
             "GATEWAY_AUTH_RATE_PER_MINUTE": 3,
             "GATEWAY_HSTS": "true",
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{services.ports['auth']}",
