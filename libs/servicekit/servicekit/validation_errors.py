@@ -100,6 +100,8 @@ def message_of(error: Mapping[str, Any]) -> str:
     if error["type"] in {"too_long", "too_short"}:
         for word, other in WORDS:
             message = message.replace(word, other)
+    if message.startswith("Value should have"):  # a secret text
+        message = message.replace("Value", "String", 1).replace(" item", " character", 1)
     return message
 
 

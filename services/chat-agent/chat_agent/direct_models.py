@@ -34,6 +34,11 @@ class DirectModel(BaseModel):
 DirectModels = dict[ModelName, DirectModel]
 
 
+def names_for(models: DirectModels, tenant_id: UUID | None, endpoint: Endpoint) -> list[str]:
+    """List the models that a tenant may call at an endpoint."""
+    return [name for name in models if find_model(models, tenant_id, name, endpoint)]
+
+
 def find_model(
     models: DirectModels, tenant_id: UUID | None, name: str, endpoint: Endpoint
 ) -> DirectModel | None:

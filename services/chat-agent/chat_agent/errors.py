@@ -204,7 +204,7 @@ class ModelFailed(ServiceError):
 class ModelRefusedRequest(ModelFailed):
     """The model's provider rejected the request; retrying does not help."""
 
-    default_detail = "The model's provider rejected the request."
+    default_detail = "The provider rejected the request: it does not know the model, or refuses a parameter."
 
 
 class ModelRefusedAnswer(ModelFailed):

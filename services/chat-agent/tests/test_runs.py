@@ -120,6 +120,26 @@ def test_the_same_key_many_times_at_once_does_not_stand_in_its_own_way(
     assert [role for role, _ in other_services.messages(conversation_id)] == ["user", "assistant"] * 2
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/chat", {"message": "Hi [sandbox: error=400]"}),
+        (
+            "/v1/chat/completions",
+            {"model": "triage", "messages": [{"role": "user", "content": "Hi [sandbox: error=400]"}]},
+        ),
+        ("/v1/responses", {"model": "triage", "input": "Hi [sandbox: error=400]"}),
+    ],
+)
+def test_the_error_of_a_failed_run_names_the_run(ann: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    answer = ann.post(path, json=body)
+    assert answer.status_code == 502
+    run = ann.get(f"{RUNS}/{answer.headers['acme-run-id']}").json()
+    assert (run["status"], run["conversation_id"]) == ("failed", answer.headers["acme-conversation-id"])
+    if path == "/api/v1/chat":
+        assert answer.json()["run_id"] == run["id"]
+
+
 def test_what_is_not_yours_does_not_exist(person: Person) -> None:
     ann = f"user:{uuid4()}"
     run = start_run(person(subject=ann))

@@ -14,7 +14,7 @@ from chat_agent.agent_definitions.errors import AgentAlreadyExists
 from chat_agent.agent_definitions.tool_names import tool_name_problems
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
-from chat_agent.direct_models import DirectModels, find_model
+from chat_agent.direct_models import DirectModels, find_model, names_for
 from chat_agent.documents import DefinitionProblem, schema_problem
 from chat_agent.guardrails.config import models_of
 from chat_agent.guardrails.model_based import qualified_name
@@ -102,7 +102,7 @@ def guardrail_problems(definition: AgentDefinition, around: Surroundings) -> Fou
 
 def no_model(name: str, around: Surroundings) -> str:
     """Return the sentence about a model that the tenant may not use."""
-    names = [one for one in around.models if find_model(around.models, around.tenant_id, one, "chat")]
+    names = names_for(around.models, around.tenant_id, "chat")
     listed = f"There are: {', '.join(names)}." if names else "The operator allows none: leave it out."
     return f"There is no model called {name!r} that this tenant may use. {listed}"
 

@@ -20,6 +20,7 @@ from chat_agent.api.run_request import History, RunRequest, with_masks, with_sto
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.files import copy_to_run
 from chat_agent.clients.billing import QuotaWarning, RunRef
+from chat_agent.direct_models import names_for
 from chat_agent.errors import AgentNotFound, RunCancelled, ToolCallNotFound
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution.manager import RunManager
@@ -68,8 +69,7 @@ async def start_run(
         caller.tenant_id, chat.agent_type, conversation_id
     )
     if agent is None:
-        names = ", ".join(await manager.selector.names(caller.tenant_id))
-        raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {names}.")
+        raise await agent_not_found(manager, caller.tenant_id, chat.agent_type)
     check_values(agent, chat.variables)
     model = manager.model_of(agent, caller.tenant_id)
     lengths = message_lengths(chat.message, request.prelude)
@@ -270,11 +270,18 @@ async def stop_run(manager: RunManager, caller: Principal, run_id: UUID) -> Run:
     return run
 
 
+async def agent_not_found(manager: RunManager, tenant_id: UUID | None, name: str) -> AgentNotFound:
+    """Return the error that says which agents and models a tenant may name."""
+    models = names_for(manager.settings.direct_models, tenant_id, "chat")
+    names = ", ".join([*await manager.selector.names(tenant_id), *models])
+    return AgentNotFound(f"There is no agent or model called {name!r}. There are: {names}.")
+
+
 def chat_response(turn: StartedRun, final: RunEvent) -> ChatAnswer:
     """Build the whole answer of a run that has ended, or waits; raises the error by which it failed."""
     payload: dict[str, Any] = final.json()
     if final.type == EventType.RUN_CANCELLED:
-        raise RunCancelled(run_id=str(turn.run.id))
+        raise RunCancelled(run_id=str(turn.run.id), headers=turn.headers())
     if final.type == EventType.RUN_FAILED:
         raise failures.from_payload(payload)
     return ChatAnswer(

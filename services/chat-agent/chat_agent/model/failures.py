@@ -61,10 +61,13 @@ def retry_after_seconds(error: BaseException | None) -> float:
 
 
 def from_payload(payload: Mapping[str, Any]) -> ServiceError:
-    """Return the error that the last event of a failed run stands for."""
-    if quota := payload.get("quota"):
-        return quota_exceeded(quota)
-    return from_code(payload.get("code"), payload.get("detail"))
+    """Return the error that the last event of a failed run stands for, with the ids of the run."""
+    quota = payload.get("quota")
+    error = quota_exceeded(quota) if quota else from_code(payload.get("code"), payload.get("detail"))
+    run_id = payload["run_id"]
+    error.extensions["run_id"] = run_id
+    error.headers |= {"Acme-Run-Id": run_id, "Acme-Conversation-Id": payload["conversation_id"]}
+    return error
 
 
 def from_code(code: str | None, detail: str | None) -> ServiceError:

@@ -23,4 +23,7 @@ class ProviderKeyRefused(ModelFailed):
 class InvalidBaseUrl(BadRequest):
     """The address of a provider may not be called: its scheme, port, host or credentials."""
 
-    default_detail = "The base URL must be https, without credentials, at a public host."
+    default_detail = (
+        "The base URL must be https, without credentials, at a public host or one that the operator allows"
+        " (`TOOL_PRIVATE_HOSTS`)."
+    )
