@@ -26,7 +26,7 @@ from chat_agent.api import (
     tool_routes,
 )
 from chat_agent.demo import pages
-from chat_agent.event_log.schemas import document_events
+from chat_agent.event_log.document import document_events
 from chat_agent.execution.compaction.worker import Compactor
 from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
 from chat_agent.execution.manager import RunManager

@@ -30,7 +30,7 @@ from chat_agent.api.start_run import (
     stop_run,
 )
 from chat_agent.attachments.request_data import MessageRoute
-from chat_agent.event_log.schemas import STREAM_EVENT
+from chat_agent.event_log.document import STREAM_EVENT
 from chat_agent.event_log.store import EventType
 from chat_agent.execution import subscribe
 from chat_agent.runs import approvals, queries, schemas, store, tool_calls

@@ -1,16 +1,13 @@
 """The events of a run as clients read them, for the service's OpenAPI document; a test compares real ones."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import FastAPI
 from pydantic import BaseModel, Field, Json, RootModel
 
 from chat_agent.clients.billing import ExceededQuota
 from chat_agent.schemas import NESTED, SignIn, Usage
-
-COMPONENT = "#/components/schemas/{model}"
 
 
 class StartedItem(BaseModel):
@@ -330,21 +327,3 @@ class RunStreamEvent(BaseModel):
     )
     event: str = Field(examples=["run.started", "message.delta", "run.completed"])
     data: Json[RunEvent]
-
-
-STREAM_EVENT = {"$ref": COMPONENT.format(model=RunStreamEvent.__name__)}
-
-
-def document_events(app: FastAPI) -> None:
-    """Add the events to the schemas of the service's document; FastAPI itself has none for streams."""
-    describe = app.openapi
-
-    def document() -> dict[str, Any]:
-        made = describe()
-        own = RunStreamEvent.model_json_schema(ref_template=COMPONENT)
-        events = {**own.pop("$defs"), RunStreamEvent.__name__: own}
-        components = made["components"]
-        components["schemas"] = {**events, **components["schemas"]}
-        return made
-
-    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
