@@ -21,7 +21,7 @@ from chat_agent.guardrails.model_based import qualified_name
 from chat_agent.http_tools.versions import ToolVersion
 from chat_agent.mcp_servers.agent_tools import mcp_problems
 from chat_agent.mcp_servers.registered import RegisteredServer
-from chat_agent.model import output_schema
+from chat_agent.model.schema_validation import SchemaValidator
 
 # What other agents are: of each name the versions that answer.
 Others = Mapping[str, Sequence[AgentDefinition]]
@@ -186,7 +186,7 @@ def schema_problems(schema: dict[str, Any] | None) -> Found:
     if schema is None:
         return
     try:
-        output_schema.validator(schema)
+        SchemaValidator(schema)
         strict_schema(schema)
     except (ValueError, TypeError, UserError, RecursionError) as error:
         path, reason = schema_problem("output_schema", error)

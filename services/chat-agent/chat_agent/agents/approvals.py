@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import jsonschema_rs
 from agents import FunctionTool, RunContextWrapper
+
+from chat_agent.model.schema_validation import SchemaValidator
 
 Condition = Mapping[str, Any]
 Policy = bool | Literal["when_tainted"] | Condition
@@ -32,12 +33,10 @@ async def when_tainted(context: RunContextWrapper[Any], _arguments: dict[str, An
 
 def when_matching(condition: Condition) -> NeedsApproval:
     """Ask where the arguments match a JSON schema."""
-    # Offline: a reference of a schema loads nothing.
-    options = jsonschema_rs.RegexOptions()
-    validator = jsonschema_rs.validator_for(dict(condition), offline=True, pattern_options=options)
+    validator = SchemaValidator(condition)
 
     async def matches(_context: RunContextWrapper[Any], arguments: dict[str, Any], _call_id: str) -> bool:
-        return validator.is_valid(arguments)
+        return validator.is_too_much(arguments) or validator.is_valid(arguments)
 
     return matches
 

@@ -75,10 +75,11 @@ class HttpCall:
             values = orjson.loads(arguments or "{}")
         except ValueError:
             raise ToolFailed("The arguments are not JSON.") from None
-        if error := next(self.tool.validator.iter_errors(values), None):
-            place = "/".join(map(str, error.instance_path)) or "the arguments"
-            rule = "/".join(map(str, error.schema_path))
-            raise ToolFailed(f"The arguments do not match the schema at {place} (`{rule}`).")
+        if mismatch := self.tool.validator.mismatch(values):
+            raise ToolFailed(f"The arguments do not match the schema{mismatch.described('the arguments')}.")
+        # A schema may allow more, by patterns of names: those have no place in the request.
+        if unknown := values.keys() - self.tool.model_schema["properties"].keys():
+            raise ToolFailed(f"There is no argument called {min(unknown)[:64]!r}.")
         return dict(values)
 
     async def answer(self, http: httpx2.AsyncClient, request: httpx2.Request) -> str:

@@ -4,13 +4,12 @@ import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-import jsonschema_rs
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.agents.approvals import Approval
 from chat_agent.documents import digest_of, small_json
-from chat_agent.model.output_schema import validator
+from chat_agent.model.schema_validation import SchemaValidator
 from chat_agent.schemas import storable
 from chat_agent.tenant_secrets.schemas import SecretName
 
@@ -169,9 +168,9 @@ class HttpTool(ToolMembers):
         return {**schema, "properties": own, "required": required, "additionalProperties": False}
 
     @cached_property
-    def validator(self) -> jsonschema_rs.Validator:
+    def validator(self) -> SchemaValidator:
         """What the arguments of the model are validated by."""
-        return validator(self.model_schema)
+        return SchemaValidator(self.model_schema)
 
 
 class ToolDocument(ToolMembers):

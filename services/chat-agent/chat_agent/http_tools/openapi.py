@@ -2,18 +2,20 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
-from chat_agent.http_tools.definition import ARGUMENT, Endpoint
-from chat_agent.http_tools.openapi_schemas import merged, request_schema
+from chat_agent.http_tools.definition import ARGUMENT, PLACEHOLDER, Endpoint
+from chat_agent.http_tools.openapi_schemas import merged, request_schema, required_in
+from chat_agent.http_tools.openapi_servers import server_url
 from chat_agent.http_tools.problems import DocumentProblem
 from chat_agent.http_tools.references import Resolver
 from chat_agent.http_tools.secret_names import is_secret
+from chat_agent.schemas import storable_json
 
 MAX_BYTES = 1_000_000
 METHODS = ("get", "head", "post", "put", "patch", "delete")
@@ -59,7 +61,7 @@ class OpenApiDocument:
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
         self._resolver = Resolver(document)
-        if len(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS)) > MAX_BYTES:
+        if size_of(document) > MAX_BYTES:
             raise DocumentProblem("openapi", f"The document has more than {MAX_BYTES} bytes.")
         if not VERSION.fullmatch(str(document.get("openapi"))):
             raise DocumentProblem("openapi.openapi", "The version of OpenAPI must be 3.0 or 3.1.")
@@ -150,7 +152,8 @@ class OpenApiDocument:
             raise DocumentProblem(path, f"The parameter {name!r} is of a kind that is not supported.")
         schema = request_schema(self._resolver.resolve(value["schema"], path))
         is_exploded = value.get("explode", location == "query")
-        is_list = isinstance(schema, dict) and "array" in schema.get("type", ())
+        kinds = schema.get("type") if isinstance(schema, dict) else None
+        is_list = "array" in (kinds if isinstance(kinds, list) else [kinds])
         is_odd = value.get("style", STYLES[location]) != STYLES[location]
         if is_odd or (is_list and is_exploded != (location == "query")):
             raise DocumentProblem(path, f"The style of the parameter {name!r} is not supported.")
@@ -190,7 +193,7 @@ class OpenApiDocument:
         if properties is None:
             yield Argument("body", "whole_body", described(schema, body.get("description")), is_required)
             return
-        needed = schema.get("required", []) if is_required else []
+        needed = required_in(schema) if is_required else []
         for name, one in properties.items():
             if not is_secret("body", name):
                 yield Argument(name, "body", described(one, None), name in needed)
@@ -212,10 +215,14 @@ def argument_names(arguments: list[Argument]) -> dict[str, Argument]:
     for one in arguments:
         plain = plain_name(one.wire_name)
         name = plain if counts[plain] == 1 else f"{one.location}_{plain}"[:64]
-        while name in names:
-            name = f"{name[:62]}_2"
-        names[name] = one
+        names[free_name(name, names)] = one
     return names
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return a name that is not taken: itself, or with a number."""
+    numbered = (f"{name[:58]}_{number}" for number in range(2, len(taken) + 3))
+    return next(one for one in (name, *numbered) if one not in taken)
 
 
 def plain_name(name: str) -> str:
@@ -225,10 +232,8 @@ def plain_name(name: str) -> str:
 
 def url_with(url_path: str, names: Mapping[str, Argument]) -> str:
     """Return a path whose placeholders are the names of arguments."""
-    for name, one in names.items():
-        if one.location == "path":
-            url_path = url_path.replace("{" + one.wire_name + "}", "{" + name + "}")
-    return url_path
+    by_wire_name = {one.wire_name: name for name, one in names.items() if one.location == "path"}
+    return PLACEHOLDER.sub(lambda match: f"{{{by_wire_name.get(match[1], match[1])}}}", url_path)
 
 
 def described(schema: Any, description: Any) -> dict[str, Any]:
@@ -237,15 +242,9 @@ def described(schema: Any, description: Any) -> dict[str, Any]:
     return {**result, "description": description} if isinstance(description, str) else result
 
 
-def server_url(server: Any, path: str) -> str:
-    """Return the address of a server, with the defaults of its variables."""
-    url = server.get("url") if isinstance(server, dict) else None
-    if not isinstance(url, str):
-        raise DocumentProblem(path, "A server must have a `url`.")
-    variables = server.get("variables")
-    for name, variable in (variables if isinstance(variables, dict) else {}).items():
-        default = variable.get("default") if isinstance(variable, dict) else None
-        url = url.replace("{" + str(name) + "}", str(default))
-    if not re.match("[a-zA-Z]+://", url):
-        raise DocumentProblem(f"{path}.url", "The address of the server must be absolute.")
-    return url.rstrip("/")
+def size_of(document: Mapping[str, Any]) -> int:
+    """Return the size of a document in bytes; raises DocumentProblem where it cannot be stored."""
+    try:
+        return len(orjson.dumps(storable_json(document)))
+    except (TypeError, ValueError) as error:
+        raise DocumentProblem("openapi", f"The document cannot be read: {error}.") from None

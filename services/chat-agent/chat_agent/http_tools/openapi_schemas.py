@@ -1,5 +1,6 @@
 """Makes the schemas of an OpenAPI document JSON schemas that a model can fill in."""
 
+from collections.abc import Mapping
 from typing import Any
 
 # What says nothing of the values, or is in the documents of version 3.0 only.
@@ -16,18 +17,30 @@ def request_schema(schema: Any) -> Any:
         return schema
     result = {name: value for name, value in schema.items() if name not in IGNORED}
     for name in IN_MAPPINGS:
-        if isinstance(members := result.get(name), dict):
-            result[name] = {key: request_schema(one) for key, one in members.items() if not is_withheld(one)}
+        if mapping := mapping_in(result, name):
+            result[name] = {key: request_schema(one) for key, one in mapping.items() if not is_withheld(one)}
     for name in IN_LISTS:
         if isinstance(members := result.get(name), list):
             result[name] = [request_schema(one) for one in members]
     for name in DIRECT:
         if name in result:
             result[name] = request_schema(result[name])
-    if isinstance(required := result.get("required"), list):
-        dropped = schema.get("properties", {}).keys() - result.get("properties", {}).keys()
+    if required := required_in(result):
+        dropped = mapping_in(schema, "properties").keys() - mapping_in(result, "properties").keys()
         result["required"] = [name for name in required if name not in dropped]
     return with_bounds(result, is_nullable=schema.get("nullable") is True)
+
+
+def mapping_in(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a member that is a mapping; an empty one for anything else, which is refused later."""
+    member = schema.get(name)
+    return member if isinstance(member, dict) else {}
+
+
+def required_in(schema: Mapping[str, Any]) -> list[str]:
+    """Return the names of the members that an object must have."""
+    required = schema.get("required")
+    return [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
 
 
 def is_withheld(schema: Any) -> bool:
@@ -56,8 +69,8 @@ def merged(schema: dict[str, Any]) -> dict[str, Any]:
         return schema
     rest = {name: value for name, value in schema.items() if name != "allOf"}
     objects = [merged(part) for part in (*parts, rest)]
-    properties = {name: one for part in objects for name, one in part.get("properties", {}).items()}
-    required = list(dict.fromkeys(name for part in objects for name in part.get("required", [])))
+    properties = {name: one for part in objects for name, one in mapping_in(part, "properties").items()}
+    required = list(dict.fromkeys(name for part in objects for name in required_in(part)))
     if any(part.keys() - {"type", "properties", "required", "description", "title"} for part in objects):
         return schema
     return {"type": "object", **rest, "properties": properties, "required": required}

@@ -9,6 +9,8 @@ from chat_agent.http_tools.problems import DocumentProblem
 MAX_DEPTH = 40
 # Of one operation: references to references may make a small document huge.
 MAX_VALUES = 5000
+# One after another, each leading to the next; and of one, in characters.
+MAX_CHAIN, MAX_REFERENCE = 20, 1000
 
 
 class Resolver:
@@ -17,6 +19,8 @@ class Resolver:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
         self._values = 0
+        # Where references lead: many parts of a document may begin with the same one.
+        self._targets: dict[str, Any] = {}
 
     def resolve(self, value: Any, path: str, inside: tuple[str, ...] = (), depth: int = 0) -> Any:
         """Return a value in which nothing refers to elsewhere."""
@@ -31,7 +35,7 @@ class Resolver:
         # A property may be called `$ref`: it has a schema, which is no text.
         if isinstance(reference, str):
             if reference in inside:
-                raise DocumentProblem(path, f"The reference {reference!r} leads back to itself.")
+                raise DocumentProblem(path, f"The reference {reference[:200]!r} leads back to itself.")
             target = self._target(reference, path)
             return self.resolve(target, path, (*inside, reference), depth + 1)
         return {name: self.resolve(one, path, inside, depth + 1) for name, one in value.items()}
@@ -41,14 +45,23 @@ class Resolver:
         seen: list[str] = []
         while isinstance(value, dict) and isinstance(reference := value.get("$ref"), str):
             if reference in seen:
-                raise DocumentProblem(path, f"The reference {reference!r} leads back to itself.")
+                raise DocumentProblem(path, f"The reference {reference[:200]!r} leads back to itself.")
+            if len(seen) == MAX_CHAIN:
+                raise DocumentProblem(path, f"More than {MAX_CHAIN} references lead to one another.")
             seen.append(reference)
             value = self._target(reference, path)
         return value
 
     def _target(self, reference: str, path: str) -> Any:
+        if reference not in self._targets:
+            self._targets[reference] = self._find(reference, path)
+        return self._targets[reference]
+
+    def _find(self, reference: str, path: str) -> Any:
         if not reference.startswith("#/"):
             raise DocumentProblem(path, f"The reference {reference[:200]!r} leads out of the document.")
+        if len(reference) > MAX_REFERENCE:
+            raise DocumentProblem(path, f"A reference has at most {MAX_REFERENCE} characters.")
         place: Any = self._document
         for step in reference.removeprefix("#/").split("/"):
             name = unquote(step).replace("~1", "/").replace("~0", "~")

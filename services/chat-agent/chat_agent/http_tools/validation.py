@@ -24,7 +24,7 @@ from chat_agent.http_tools.errors import InvalidTool
 from chat_agent.http_tools.openapi import OpenApiDocument
 from chat_agent.http_tools.problems import DocumentProblem
 from chat_agent.http_tools.secret_names import is_secret
-from chat_agent.model.output_schema import validator
+from chat_agent.model.schema_validation import SchemaValidator
 
 MAX_ARGUMENTS = 100
 # Headers that belong to the connection, or that the client sets.
@@ -155,7 +155,7 @@ def schema_problems(tool: HttpTool) -> Found:
     for path, schema in schemas.items():
         try:
             small_json(schema)
-            validator(dict(schema))
+            SchemaValidator(schema)
         except (ValueError, TypeError, RecursionError, jsonschema_rs.ReferencingError) as error:
             place, reason = schema_problem(path, error)
             yield place, f"This is no JSON schema that works here: {reason}"
@@ -242,6 +242,6 @@ def value_problems(tool: HttpTool) -> Found:
 def fits(schema: Any, value: object) -> bool:
     """Return whether a value is one of a schema; a schema that does not work is another problem."""
     try:
-        return validator(schema).is_valid(value)
+        return SchemaValidator(schema).is_valid(value)
     except (ValueError, TypeError, jsonschema_rs.ReferencingError):
         return True

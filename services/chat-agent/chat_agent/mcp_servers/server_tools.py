@@ -11,7 +11,7 @@ from mcp.shared.inbound import find_invalid_x_mcp_header
 from pydantic import BaseModel, Field
 
 from chat_agent.mcp_servers.messages import Json
-from chat_agent.model import output_schema
+from chat_agent.model.schema_validation import SchemaValidator
 from chat_agent.schemas import storable_json
 
 MAX_NAME = 128
@@ -98,7 +98,7 @@ def schema_problems(schema: object) -> Iterator[str]:
         yield f"Its schema has more than {MAX_SCHEMA} bytes."
         return
     try:
-        output_schema.validator(schema)
+        SchemaValidator(schema)
     except ValueError:
         yield "Its schema is no JSON schema, or refers to another document."
     if taken := [word for word in COMPOSED if word in schema]:

@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-import jsonschema_rs
 from agents.agent_output import AgentOutputSchemaBase
 
 from chat_agent.errors import ModelOutputInvalid
+from chat_agent.model.schema_validation import SchemaValidator
 from chat_agent.model.usage import METER
 from chat_agent.runs.options import OutputFormat
 
@@ -22,7 +22,7 @@ class RequestedOutput(AgentOutputSchemaBase):
 
     def __init__(self, format: OutputFormat) -> None:
         self._format = format
-        self._validator = validator(format.json_schema)
+        self._validator = SchemaValidator(format.json_schema)
         # What the model has said instead of an answer.
         self.refusal: str | None = None
 
@@ -55,19 +55,7 @@ class RequestedOutput(AgentOutputSchemaBase):
         """Return in a sentence what is wrong with an answer, without its text; none where it is valid."""
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return "It is not JSON."
-        error = next(self._validator.iter_errors(value), None)
-        if error is None:
-            return None
-        place = "/".join(map(str, error.instance_path)) or "the whole value"
-        return f"It does not match the schema at {place} (`{'/'.join(map(str, error.schema_path))}`)."
-
-
-def validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
-    """Build a validator that loads nothing and whose patterns match in linear time; raises ValueError."""
-    options = jsonschema_rs.RegexOptions()
-    built = jsonschema_rs.validator_for(schema, offline=True, pattern_options=options)
-    # After that: of a `$schema` that is not known it would load the address.
-    jsonschema_rs.meta.validate(schema)
-    return built
+        mismatch = self._validator.mismatch(value)
+        return mismatch and f"It does not match the schema{mismatch.described('the whole value')}."

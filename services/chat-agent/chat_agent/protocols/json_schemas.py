@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
-from chat_agent.model import output_schema
+from chat_agent.model.schema_validation import SchemaValidator
 from chat_agent.protocols.errors import InvalidParameter
 
 
 def check_schema(schema: dict[str, Any], place: str, *, is_strict: bool) -> None:
     """Raise InvalidParameter for what is no JSON schema, or is not strict though it says so."""
     try:
-        output_schema.validator(schema)
+        SchemaValidator(schema)
     except ValueError as error:
         raise InvalidParameter(place, f"This is no JSON schema: {first_line(error)}") from error
     if is_strict and any(not is_closed(one) for one in objects_in(schema)):

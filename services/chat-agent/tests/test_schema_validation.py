@@ -1,0 +1,113 @@
+"""Schemas of callers and tenants: what would take too long to validate is refused, or is no match."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from chat_agent.model.schema_validation import SchemaValidator
+
+from .tenant_server import tool_problems
+from .test_agent_definitions import problems
+
+Json = dict[str, Any]
+Person = Callable[..., httpx.Client]
+# Each refers twice to the next: 2^40 schemas.
+DOUBLING = {
+    f"d{number}": {
+        "oneOf": [{"$ref": f"#/$defs/d{number + 1}"}, {"allOf": [{"$ref": f"#/$defs/d{number + 1}"}]}]
+    }
+    for number in range(40)
+}
+MULTIPLYING = {
+    "type": "object",
+    "properties": {"value": {"$ref": "#/$defs/d0"}},
+    "$defs": {**DOUBLING, "d40": {"type": "string"}},
+}
+TOO_LARGE = "With what its references lead to, it has more than 10000 parts."
+ENDPOINT = {"url": "https://orders.example.com/v2"}
+
+
+@pytest.fixture
+def admin(person: Person) -> httpx.Client:
+    return person(uuid4(), role="admin")
+
+
+def test_schemas_of_tools_and_agents_do_not_multiply(admin: httpx.Client) -> None:
+    tool = {"description": "Read.", "endpoint": {**ENDPOINT, "parameters": MULTIPLYING}}
+    assert TOO_LARGE in tool_problems(admin, tool)["endpoint.parameters"]
+    tool = {"description": "Read.", "endpoint": ENDPOINT, "approval": MULTIPLYING}
+    assert TOO_LARGE in tool_problems(admin, tool)["approval"]
+    assert TOO_LARGE in problems(admin, "support", output_schema=MULTIPLYING)["output_schema"]
+
+
+def test_schemas_of_callers_do_not_multiply(ann: httpx.Client) -> None:
+    function = {"name": "f", "parameters": MULTIPLYING}
+    format_ = {"type": "json_schema", "json_schema": {"name": "a", "schema": MULTIPLYING}}
+    for member in ({"response_format": format_}, {"tools": [{"type": "function", "function": function}]}):
+        body = {"model": "triage", "messages": [{"role": "user", "content": "Hello"}], **member}
+        response = ann.post("/v1/chat/completions", json=body)
+        assert response.status_code == 400
+        assert TOO_LARGE in response.json()["error"]["message"]
+
+
+SELF: Json = {"$ref": "#"}
+TREE = {"type": "object", "properties": {"left": SELF, "right": SELF, "value": {"type": "integer"}}}
+WORDS = {"items": {"anyOf": [{"const": f"word {number}"} for number in range(1000)]}}
+
+
+def nested(levels: int, value: object) -> object:
+    for _ in range(levels):
+        value = {"x": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"oneOf": [{"properties": {"x": SELF}}, {"properties": {"x": {"allOf": [SELF]}}}]},
+        {"type": "object", "patternProperties": {"x": SELF, "^x": SELF, "x$": SELF}},
+        {"type": "object", "allOf": [{"properties": {"x": SELF}}, {"properties": {"x": SELF}}]},
+    ],
+)
+def test_a_schema_that_refers_to_itself_is_validated_however_deep_the_value_is(schema: Json) -> None:
+    mismatch = SchemaValidator(schema).mismatch(nested(200, 1))
+    assert mismatch is not None
+    assert mismatch.described("the value") == ""
+
+
+def test_a_recursive_schema_works() -> None:
+    validator = SchemaValidator(TREE)
+    assert validator.mismatch({"left": {"right": {"value": 1}}}) is None
+    assert validator.mismatch({"left": {"right": {"value": "one"}}}) is not None
+
+
+def test_the_place_of_a_mismatch_is_named_where_it_is_soon_found() -> None:
+    validator = SchemaValidator(WORDS)
+    assert validator.mismatch(["word 1", "word 2"]) is None
+    assert validator.mismatch(["word 1", "word"]) == ("1", "items/anyOf")
+    assert validator.mismatch(["word"] * 1000) == ("", "")
+    assert not validator.is_valid(["word 1"] * 50_000)
+    assert validator.is_too_much(["word 1"] * 50_000)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#name", "$defs": {"a": {"$anchor": "name"}}},
+        {"$ref": "#/$defs/b", "$defs": {"b": {"$id": "https://example.com/b", "$ref": "#/c", "c": {}}}},
+        {"$dynamicAnchor": "a", "items": {"$dynamicRef": "#a"}},
+        {"$ref": "https://example.com/schema"},
+        {"$ref": "#/$defs/none"},
+    ],
+)
+def test_references_that_cannot_be_followed_are_refused(schema: Json) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        SchemaValidator(schema)
+
+
+def test_names_of_members_are_no_keywords() -> None:
+    names = ("$ref", "$id", "enum", "const", "default", "definitions")
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+    assert SchemaValidator(schema).is_valid(dict.fromkeys(names, "text"))
