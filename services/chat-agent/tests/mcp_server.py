@@ -83,6 +83,12 @@ class StatelessServer:
             return result(id_, {"tools": [{**ECHO, "name": f"t{number}"}], "nextCursor": str(number + 1)})
         if self.mode == "same page":
             return result(id_, {"tools": [], "nextCursor": "again"})
+        if self.mode == "list with headers":
+            about = with_headers(self.requests[-1][2])
+            tool = {**ECHO, "title": about, "annotations": {"about": about}, "description": about}
+            return result(id_, {"tools": [tool]})
+        if self.mode == "no list":
+            return JSONResponse(error(id_, with_headers(self.requests[-1][2])))
         first, *rest = self.tools
         if "cursor" not in params and rest:
             return result(id_, {"resultType": "complete", "tools": [first], "nextCursor": "2"})
@@ -96,8 +102,16 @@ class StatelessServer:
             sent = self.requests[-1][2]
             encoded = [b64encode(value.encode()).decode() for value in sent.values()]
             said = text_result(f"{json.dumps(sent)} {quote(json.dumps(sent))} {encoded}")
+        if self.mode == "error with headers":
+            return JSONResponse(error(id_, with_headers(self.requests[-1][2])))
         answer = ANSWERS.get(self.mode)
         return answer(id_, said) if answer else result(id_, said)
+
+
+def with_headers(headers: dict[str, str]) -> str:
+    """Return a text with the credentials of a request, and again where a message of an error is cut."""
+    credentials = f"{headers.get('authorization')} {headers.get('x-key')}"
+    return f"{credentials} ".ljust(460, "-") + credentials
 
 
 def message(id_: int, value: Json) -> Json:
@@ -222,12 +236,16 @@ class AuthorizationServer:
         self.refusal: tuple[int, Json] | None = None
         # How the last request of tokens was authenticated: its header and its form.
         self.authenticated_by: tuple[str | None, Json] = None, {}
+        # Whether the metadata comes byte by byte, and never ends.
+        self.is_dripping = False
 
     def knows(self, authorization: str | None) -> bool:
         """Return whether a request has a token that is valid."""
         return (authorization or "").removeprefix("Bearer ") in self.access
 
-    async def metadata(self) -> Json:
+    async def metadata(self) -> Any:
+        if self.is_dripping:
+            return event_stream(silent())
         return {
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",

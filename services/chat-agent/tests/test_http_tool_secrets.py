@@ -226,9 +226,30 @@ def test_a_secret_is_read_when_a_call_is_made(
         assert "shipped" in call(admin, document)[0]["output"]
     sent = [headers["x-api-key"] for *_, headers, _ in server.requests]
     assert sent == ["first-value-of-a-key", "second-value-of-a-key"]
-    admin.put("/api/v1/secrets/plain_key", json={"value": "control\tcharacter"}).raise_for_status()
+    admin.put("/api/v1/secrets/plain_key", json={"value": "ends with a space "}).raise_for_status()
     save_tool(admin, "keyed", document)
     published(admin, "keeper", tools=[{"name": "keyed"}])
     assert output_of(admin) == "The header 'X-Api-Key' has characters that no header may have."
     admin.delete("/api/v1/secrets/plain_key").raise_for_status()
     assert "This tenant has no secret called 'plain_key'." in output_of(admin)
+
+
+LONG = ["a" * 8000 + "b", "magpie" * 100 + "one", "magpie" * 100 + "two", "magpie" * 5]
+
+
+@pytest.mark.parametrize("secret", LONG)
+def test_long_secrets_are_masked_whole(secret: str) -> None:
+    mask = Mask(LONG)
+    assert mask(f"before {secret} after") == f"before {MASK} after"
+    assert mask(f"before {quote(secret)}{json.dumps(secret)}") == f'before {MASK}"{MASK}"'
+
+
+def test_what_begins_as_a_secret_is_masked() -> None:
+    assert Mask(LONG)("a" * 100_000) == MASK * (100_000 // 8001) + MASK
+
+
+def test_no_part_of_a_secret_is_left_where_a_text_is_cut() -> None:
+    for size in range(40, 60):
+        text = Mask([PLAIN]).limited("x" * 40 + quote(PLAIN, safe="") + "y" * 2000, size)
+        assert text.startswith(("x" * 40 + MASK)[:size])
+        assert PLAIN[:3] not in text

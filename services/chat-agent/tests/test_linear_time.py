@@ -8,9 +8,12 @@ from chat_agent.memory import grounding
 from chat_agent.memory.grounding import is_grounded
 from chat_agent.protocols import requests
 from chat_agent.runs.schemas import Answer
+from chat_agent.tenant_secrets.masking import Mask
 from pydantic import TypeAdapter
 from testkit.linear_time import Use, expressions, find_slow
 
+# Made at once, however long they are, and no text is nearly one of them at every place.
+SECRETS = ["a" * 7999 + "b", "ab" * 4000, *(f"key {number}" * 1000 for number in range(8))]
 FUNCTIONS = {
     "a message": Use(lambda text: schemas.ChatRequest(message=text), schemas.MAX_MESSAGE),
     "a message of another protocol": Use(TypeAdapter(requests.Text).validate_python, schemas.MAX_MESSAGE),
@@ -18,6 +21,7 @@ FUNCTIONS = {
     "an output": Use(translator.redact, None),
     "what a note rests on": Use(lambda text: is_grounded(text[:1000], text), grounding.MAX_MESSAGE),
     "the longest output": Use(translator.redact, MAX_OUTPUT),
+    "an output with secrets": Use(lambda text: Mask(SECRETS).limited(text, MAX_OUTPUT), None),
 }
 
 

@@ -223,6 +223,8 @@ def test_only_authors_of_agents_may_register(member: httpx.Client, urls: dict[st
         {"url": "https://example.com/mcp", "headers": {"Mcp-Method": "tools/list"}},
         {"url": "https://example.com/mcp", "headers": {"X-Key": "a", "x-key": "b"}},
         {"url": "http://example.com/mcp"},
+        {"url": "https://[v1.x]/mcp"},
+        {"url": "https://[::1]x/mcp"},
     ],
 )
 def test_what_is_no_server_of_a_tenant_is_refused(admin: httpx.Client, config: Json) -> None:
@@ -231,7 +233,7 @@ def test_what_is_no_server_of_a_tenant_is_refused(admin: httpx.Client, config: J
     assert response.json()["code"] in {"invalid_request", "invalid_mcp_server"}
 
 
-@pytest.mark.parametrize("name", ["Shop", "shop__a", "a" * 31, "1shop", "shop_"])
+@pytest.mark.parametrize("name", ["Shop", "shop__a", "a" * 31, "1shop", "shop_", "shop%0A"])
 def test_a_name_of_a_server_is_short_and_has_no_two_underscores(
     admin: httpx.Client, urls: dict[str, str], name: str
 ) -> None:
@@ -583,6 +585,29 @@ def test_a_secret_may_have_letters_beyond_ascii(
     register(admin, urls["ours"], auth={"type": "secret", "secret": "shop_key"})
     (_, headers), *_ = good.sent("tools/list")
     assert headers["authorization"].encode("latin-1").decode() == "Bearer clé…"
+
+
+def test_secrets_that_a_server_repeats_elsewhere_are_masked(
+    admin: httpx.Client, member: httpx.Client, urls: dict[str, str], good: StatelessServer
+) -> None:
+    token, key = f"token-{uuid4()}", f"köy-{uuid4()}"
+    for name, value in (("shop_key", key), ("shop_token", token)):
+        admin.put(f"/api/v1/secrets/{name}", json={"value": value}).raise_for_status()
+    config = {
+        "headers": {"X-Key": {"secret": "shop_key"}},
+        "auth": {"type": "secret", "secret": "shop_token"},
+    }
+    good.mode = "no list"
+    texts = [put(admin, urls["ours"], **config).text]
+    good.mode = "list with headers"
+    texts += [put(admin, urls["ours"], **config).text, admin.get(f"{SERVERS}/shop").text]
+    agent_with(admin)
+    good.mode = "error with headers"
+    texts.append(json.dumps(output_of(member, "text=a [sandbox: call=shop__echo]")))
+    for text in texts:
+        assert "[masked]" in text
+        # Nor the beginning of one, where a text is cut.
+        assert not [part for part in (token[:12], key[-12:], "Bearer t") if part in text], text
 
 
 def test_a_call_without_its_secret_fails_alone(

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from chat_agent.mcp_servers import oauth_http
 from chat_agent.settings import Settings
 from testkit.databases import query
 from testkit.live_server import serving
@@ -386,3 +387,33 @@ def test_nobody_signs_in_for_a_server_without_oauth(
     assert error_of(admin.post(f"{SERVERS}/none/sign-in")) == (404, "mcp_server_not_found")
     stranger = person(uuid4())
     assert error_of(stranger.post(SIGN_IN)) == (404, "mcp_server_not_found")
+
+
+def test_the_token_that_replaces_a_refused_one_is_masked_too(
+    member: httpx.Client, shop: StatelessServer, accounts: AuthorizationServer
+) -> None:
+    sign_in(member, accounts)
+    shop.mode = "error with headers"
+    accounts.access.clear()
+    run = start_run(member, CALL, agent_type="support")
+    events = read_events(member, run)
+    (output,) = payloads_of(events, "tool.output")
+    (token,) = accounts.access
+    assert "[masked]" in output["output"]
+    assert token[:20] not in str([event.data for event in events])
+
+
+def test_an_authorization_server_without_an_address_is_a_stated_failure(
+    admin: httpx.Client, accounts: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for issuer in ("https://[::1", "https://a]/", "x", ""):
+        monkeypatch.setattr(accounts, "issuer", issuer)
+        assert error_of(admin.post(SIGN_IN)) == (422, "mcp_sign_in_failed"), issuer
+
+
+def test_an_authorization_server_that_drips_is_given_up(
+    admin: httpx.Client, accounts: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oauth_http, "SECONDS", 1.0)
+    accounts.is_dripping = True
+    assert error_of(admin.post(SIGN_IN)) == (503, "mcp_server_unavailable")

@@ -19,7 +19,7 @@ from chat_agent.schemas import VariableName, VariableValue, storable, storable_j
 
 # `transfer_to_<name>` is the name of a tool, and has at most 64 characters.
 NAME = re.compile("^[a-z][a-z0-9_]{0,49}$")
-AgentName = Annotated[str, StringConstraints(pattern=NAME)]
+AgentName = Annotated[str, StringConstraints(pattern=NAME.pattern)]
 ToolName = Annotated[str, StringConstraints(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 Sentence = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
 MAX_INSTRUCTIONS = 20_000

@@ -22,6 +22,8 @@ RETRIES = 2
 MAX_REDIRECTS = 5
 # Of the text of a failure, with what the server says of it; often the model can mend it.
 MAX_ERROR = 2000
+# For the note that an output was cut.
+ROOM = 100
 TRANSIENT_STATUSES = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 
 
@@ -37,7 +39,7 @@ def function_tool(name: str, tool: HttpTool) -> FunctionTool:
         is_enabled=is_for_members if tool.audience == "members" else True,
     )
     retries = RETRIES if tool.is_idempotent else 0
-    limits = Limits(tool.is_idempotent, tool.timeout_seconds, retries, tool.max_output, tool.trusted)
+    limits = Limits(tool.is_idempotent, tool.timeout_seconds, retries, tool.max_output + ROOM, tool.trusted)
     return guarded(plain, limits)
 
 
@@ -63,11 +65,12 @@ class HttpCall:
         secrets = {name: await run.read_secret(name) for name in sorted(self.tool.secrets)}
         mask = Mask(secrets.values())
         try:
-            return mask(await self.answer(run.http, build_request(run.http, self.tool, values, secrets)))
+            answer = await self.answer(run.http, build_request(run.http, self.tool, values, secrets))
         except ToolFailed as error:
             # Not from the original: its text, and those of its causes, may have a secret.
             # Cut after that: a part of a secret would not be found.
-            raise type(error)(mask(str(error))[:MAX_ERROR]) from None
+            raise type(error)(mask.limited(str(error), MAX_ERROR)) from None
+        return mask.limited(answer, self.tool.max_output)
 
     def checked(self, arguments: str) -> dict[str, Any]:
         """Return the arguments of the model; raises ToolFailed where they do not match the schema."""

@@ -16,7 +16,7 @@ from chat_agent.tenant_secrets.schemas import SecretName
 HttpToolName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,63}$")]
 # What every provider takes as the name of a property.
 ARGUMENT = re.compile("^[a-zA-Z0-9_.-]{1,64}$")
-ArgumentName = Annotated[str, StringConstraints(pattern=ARGUMENT)]
+ArgumentName = Annotated[str, StringConstraints(pattern=ARGUMENT.pattern)]
 HeaderName = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 WireName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(storable)]
 Text = Annotated[

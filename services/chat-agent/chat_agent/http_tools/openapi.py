@@ -227,7 +227,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 def plain_name(name: str) -> str:
     """Return a name as models may use it."""
-    return name if ARGUMENT.match(name) else re.sub(r"[^a-zA-Z0-9_.-]+", "_", name).strip("_")[:64] or "_"
+    return name if ARGUMENT.fullmatch(name) else re.sub(r"[^a-zA-Z0-9_.-]+", "_", name).strip("_")[:64] or "_"
 
 
 def url_with(url_path: str, names: Mapping[str, Argument]) -> str:

@@ -200,7 +200,7 @@ def placeholder_problems(endpoint: Endpoint) -> Found:
 def place_problems(endpoint: Endpoint, name: str, path: str) -> Found:
     """Yield what is wrong with the place of one argument."""
     location, wire_name = endpoint.location(name), endpoint.wire_name(name)
-    if not ARGUMENT.match(name):
+    if not ARGUMENT.fullmatch(name):
         yield path, "A name has at most 64 letters, digits, and the characters `_.-`."
     if location == "path" and name not in endpoint.placeholders:
         yield path, f"The URL has no placeholder {{{name}}}."

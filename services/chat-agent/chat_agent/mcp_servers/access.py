@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import httpx2
 from servicekit.database import Database
@@ -31,9 +32,10 @@ class AuthorizedClient:
     # Of the person for whom the request is made.
     token: str | None = None
 
-    def masked(self, text: str) -> str:
-        """Return a text of the server without the secrets that were sent to it."""
-        return Mask(self.secrets)(text)
+    @cached_property
+    def mask(self) -> Mask:
+        """What masks the secrets that are sent to the server in what it answers."""
+        return Mask(self.secrets)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from agents.tool_context import ToolContext
 from mcp.shared.inbound import mcp_param_headers, x_mcp_header_map
 from sqlalchemy import select
 
-from chat_agent.agents.tool import RunContext
+from chat_agent.agents.tool import MAX_OUTPUT, RunContext
 from chat_agent.errors import ToolFailed
 from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
 from chat_agent.mcp_servers.checks import checked
 from chat_agent.mcp_servers.client import STATELESS
 from chat_agent.mcp_servers.errors import McpAccessDenied, McpCallFailed
-from chat_agent.mcp_servers.messages import Json
+from chat_agent.mcp_servers.messages import MAX_ERROR, Json
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool
 from chat_agent.mcp_servers.tables import McpServer
@@ -33,7 +33,10 @@ class McpToolCaller:
     tool: ServerTool
 
     async def __call__(self, context: ToolContext[RunContext], arguments: str) -> str:
-        """Return the output of the tool; raises McpToolChanged, and what the client raises."""
+        """Return the output of the tool; raises McpToolChanged, and what the client raises.
+
+        Where the server refuses the token of a person, the call is made again with a new one.
+        """
         user_id = context.context.user_id
         server = await checked(self.access, await self._current(), user_id)
         if not self._is_confirmed(server):
@@ -44,22 +47,20 @@ class McpToolCaller:
         values = arguments_of(arguments)
         authorized = await self.access.client_for(server, user_id)
         try:
-            text = output_of(await self._result(authorized, server, user_id, values))
-        except McpCallFailed as error:
-            raise McpCallFailed(authorized.masked(error.detail)) from None
-        return authorized.masked(text)
-
-    async def _result(
-        self, authorized: AuthorizedClient, server: RegisteredServer, user_id: str, values: Json
-    ) -> Json:
-        """Return the result of a call, made again with a new token where the server refuses the person's."""
-        try:
-            return await self._call(authorized, server, values)
+            return await self._answer(authorized, server, values)
         except McpAccessDenied:
             if authorized.token is None:
                 raise
         renewed = await self.access.client_for(server, user_id, authorized.token)
-        return await self._call(renewed, server, values)
+        return await self._answer(renewed, server, values)
+
+    async def _answer(self, authorized: AuthorizedClient, server: RegisteredServer, values: Json) -> str:
+        """Return what a model reads of the answer to a call, without the secrets that were sent with it."""
+        try:
+            text = output_of(await self._call(authorized, server, values))
+        except McpCallFailed as error:
+            raise McpCallFailed(authorized.mask.limited(error.detail, MAX_ERROR)) from None
+        return authorized.mask.limited(text, MAX_OUTPUT)
 
     async def _call(self, authorized: AuthorizedClient, server: RegisteredServer, values: Json) -> Json:
         """Return the result of a call."""

@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import func, select, update
 
 from chat_agent.mcp_servers.access import McpAccess
+from chat_agent.mcp_servers.errors import McpCallFailed
+from chat_agent.mcp_servers.messages import MAX_ERROR, Json
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool, digest_of_tools, read_tools
 from chat_agent.mcp_servers.tables import McpServer
+from chat_agent.tenant_secrets.masking import Mask
 
 # A request that registers a server waits for this.
 MAX_SECONDS = 10.0
@@ -25,8 +29,31 @@ async def read_server(
     authorized = await access.client_for(server, user_id)
     client = authorized.client
     seconds = min(client.seconds, MAX_SECONDS)
-    protocol, tools = await replace(client, seconds=seconds).list_tools()
-    return protocol, read_tools(tools)
+    try:
+        protocol, tools = await replace(client, seconds=seconds).list_tools()
+    except McpCallFailed as error:
+        raise McpCallFailed(authorized.mask.limited(error.detail, MAX_ERROR)) from None
+    return protocol, read_tools([masked_tool(tool, authorized.mask) for tool in tools])
+
+
+def masked_tool(tool: Json, mask: Mask) -> Json:
+    """Return a tool of a server without the secrets that were sent to it."""
+    try:
+        return {mask(name): masked(one, mask) for name, one in tool.items()}
+    except RecursionError:  # too deep to be stored: of it, only the name is
+        return {**tool, "name": mask(str(tool.get("name")))}
+
+
+def masked(value: Any, mask: Mask) -> Any:
+    """Return a JSON value of a server without the secrets that were sent to it."""
+    match value:
+        case dict():
+            return {mask(name): masked(one, mask) for name, one in value.items()}
+        case list():
+            return [masked(one, mask) for one in value]
+        case str():
+            return mask(value)
+    return value
 
 
 async def check(access: McpAccess, server: RegisteredServer, user_id: str) -> RegisteredServer:

@@ -113,11 +113,12 @@ class McpClient:
             message = f"The MCP server did not answer within {self.seconds:g} seconds."
             raise McpServerUnavailable(message) from None
         except ResponseTooLarge as error:
-            raise InvalidMcpResponse(f"The MCP server's response is not read: {error}.") from error
+            raise InvalidMcpResponse(f"The MCP server's response is not read: {error}.") from None
         except RequestForbidden as error:
-            raise McpCallFailed(f"The MCP server may not be called: {error}. {PRIVATE_HOSTS_HINT}") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            raise McpServerUnavailable("The MCP server does not answer.") from error
+            raise McpCallFailed(f"The MCP server may not be called: {error}. {PRIVATE_HOSTS_HINT}") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError):
+            # Not from it: its text may quote a header.
+            raise McpServerUnavailable("The MCP server does not answer.") from None
 
 
 @dataclass

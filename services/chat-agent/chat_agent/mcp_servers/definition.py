@@ -4,6 +4,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+import httpx2
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from servicekit.schemas import RequestModel, max_length
 
@@ -13,7 +14,7 @@ from chat_agent.tenant_secrets.schemas import SecretName
 
 # Two underscores part it from the name of a tool.
 NAME = re.compile("^[a-z](?:_?[a-z0-9]){0,29}$")
-ServerName = Annotated[str, StringConstraints(pattern=NAME, max_length=30)]
+ServerName = Annotated[str, StringConstraints(pattern=NAME.pattern, max_length=30)]
 HeaderName = Annotated[str, StringConstraints(pattern="^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 HeaderValue = Annotated[str, StringConstraints(pattern="^[!-~](?:[ -~]{0,998}[!-~])?$")]
 RemoteToolName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -54,7 +55,9 @@ def http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         port = parts.port
-    except ValueError:
+        # What opens the connection reads some addresses as none, such as `https://[v1.x]`.
+        httpx2.URL(value)
+    except (ValueError, httpx2.InvalidURL):
         raise ValueError("must be an address") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise ValueError("must be an address that begins with https://")

@@ -11,6 +11,7 @@ from chat_agent.mcp_servers.errors import InvalidMcpResponse, McpCallFailed
 Json = dict[str, Any]
 # Of the messages in a stream before the response: progress and log lines.
 MAX_MESSAGES = 1000
+# Of an error, once the secrets in it are masked.
 MAX_ERROR = 500
 
 
@@ -66,7 +67,7 @@ def parse(data: bytes | str) -> Json:
 def result_of(message: Json, request_id: int) -> Json:
     """Return the result in a response; raises InvalidMcpResponse, McpCallFailed."""
     if isinstance(error := message.get("error"), dict):
-        raise McpCallFailed(f"The MCP server answers: {str(error.get('message'))[:MAX_ERROR]}")
+        raise McpCallFailed(f"The MCP server answers: {error.get('message')}")
     if message.get("id") != request_id:
         raise InvalidMcpResponse("The MCP server answered another request.")
     result = message.get("result")

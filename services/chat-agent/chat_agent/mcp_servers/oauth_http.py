@@ -1,5 +1,6 @@
 """Requests of authorization servers: limited in time, to public hosts, without redirects."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -53,8 +54,10 @@ class OAuthHttp:
         """Send a request; raises McpServerUnavailable, McpSignInFailed."""
         self.check_url(url)
         try:
-            return await self.http.request(method, url, timeout=SECONDS, **options)
-        except httpx2.TransportError as error:
+            # Of the whole: of a server that sends a byte now and then, each read would be in time.
+            async with asyncio.timeout(SECONDS):
+                return await self.http.request(method, url, timeout=SECONDS, **options)
+        except (httpx2.TransportError, TimeoutError) as error:
             raise McpServerUnavailable("The authorization server does not answer.") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise McpSignInFailed("The authorization server may not be called, or cannot be read.") from error

@@ -42,7 +42,11 @@ async def discover(http: OAuthHttp, url: str) -> tuple[AuthorizationServer, list
     """Return the authorization server of an MCP server, and the scopes to ask for; raises McpSignInFailed."""
     resource = await resource_metadata(http, url)
     issuer = resource.authorization_servers[0]
-    for address in addresses_of_issuer(issuer):
+    try:
+        addresses = [*addresses_of_issuer(issuer)]
+    except ValueError:
+        raise McpSignInFailed("The address of the authorization server cannot be read.") from None
+    for address in addresses:
         if (found := await http.get(address)) is not None:
             return check_server(http, issuer, found), resource.scopes_supported
     raise McpSignInFailed("The authorization server of the MCP server has no metadata.")

@@ -165,8 +165,6 @@ class Judges:
         self, name: str, config: ModelCheckConfig, stage: Stage, text: str, turns: Sequence[str]
     ) -> Verdict:
         """Ask a model; raises ValidationError where its answer is no verdict."""
-        # Nobody can write a text that holds its own digest.
-        mark = sha256(text.encode()).hexdigest()[:16]
         criterion = CRITERIA[name].replace("{details}", getattr(config, "system_prompt_details", ""))
         format_ = OutputFormat(
             name="verdict",
@@ -174,6 +172,8 @@ class Judges:
             is_strict=True,
         )
         before = "\n".join(turns[-config.max_turns :])
+        # Nobody can write a text that holds the digest of it and of what comes before.
+        mark = sha256(f"{before}\n\n{text}".encode()).hexdigest()[:16]
         response = await self.models.find(config.model).get_response(
             INSTRUCTIONS.format(kind=f"the {TEXTS[stage]}", criterion=criterion, mark=mark),
             [{"role": "user", "content": f"{before}\n\n{mark}\n{text}\n{mark}"}],

@@ -2,9 +2,18 @@
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 MASK = "[masked]"
+# Of a form, in characters: where these stand, it is the secret. A pattern of all would take long to compile,
+# and in a text like a secret that repeats itself, long to match.
+HEAD = 32
+# In characters: a head has at most so many, each of them escaped.
+MAX_HEAD = 12 * HEAD
+MAX_REMEMBERED = 4096
+# An expression for each character.
+Form = Sequence[str]
 
 
 class Mask:
@@ -12,22 +21,56 @@ class Mask:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = [form for secret in secrets if secret for form in forms_of(secret)]
-        # The longest first: a secret may be part of another.
-        self._pattern = re.compile("|".join(sorted(forms, key=len, reverse=True))) if forms else None
+        # By what they begin with, the longest first: a secret may be part of another.
+        self._forms: dict[str, list[Form]] = {}
+        for form in sorted(forms, key=len, reverse=True):
+            self._forms.setdefault("".join(form[:HEAD]), []).append(form)
+        self._tails = [*self._forms.values()]
+        self._pattern = re.compile("|".join(f"({head})" for head in self._forms)) if forms else None
 
     def __call__(self, text: str) -> str:
         """Return a text without the secrets."""
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+        if self._pattern is None:
+            return text
+        parts, position = list[str](), 0
+        while match := self._pattern.search(text, position):
+            parts += (text[position : match.start()], MASK)
+            forms = self._tails[(match.lastindex or 1) - 1]
+            position = max(end_of(form[HEAD:], text, match.end()) for form in forms)
+        return "".join([*parts, text[position:]])
+
+    def limited(self, text: str, size: int) -> str:
+        """Return the first characters of a text without the secrets; what comes after them is not read."""
+        masked = self(text[: size + MAX_HEAD])[:size]
+        more = len(text) - size
+        return f"{masked} [cut: {more} more characters]" if more > 0 else masked
 
 
-def forms_of(secret: str) -> list[str]:
-    """Return expressions of a secret: its characters, plain or escaped, and its base64."""
+def end_of(form: Form, text: str, position: int) -> int:
+    """Return how far a text has the characters of a form."""
+    for expression in form:
+        match = compiled(expression).match(text, position)
+        if match is None:
+            break
+        position = match.end()
+    return position
+
+
+@lru_cache(MAX_REMEMBERED)
+def compiled(expression: str) -> re.Pattern[str]:
+    """Return the pattern of one character."""
+    return re.compile(expression)
+
+
+def forms_of(secret: str) -> list[Form]:
+    """Return the forms of a secret: its characters, plain or escaped, and its base64."""
     # The second: what a server makes of a header that it reads as Latin-1.
     readings = dict.fromkeys((secret, secret.encode().decode("latin-1")))
-    plain = ["".join(map(forms_of_character, reading)) for reading in readings]
-    return [*plain, *map(re.escape, base64_forms(secret.encode()))]
+    plain = [[*map(forms_of_character, reading)] for reading in readings]
+    return [*plain, *([*map(re.escape, form)] for form in base64_forms(secret.encode()))]
 
 
+@lru_cache(MAX_REMEMBERED)
 def forms_of_character(character: str) -> str:
     """Return an expression of a character as it is, in a URL, in JSON, and in HTML."""
     encoded = character.encode()

@@ -16,8 +16,8 @@ SecretName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,49}$")]
 def storable_secret(value: SecretStr) -> SecretStr:
     """Refuse a secret that cannot be stored, or be the value of a header."""
     text = storable(value.get_secret_value())
-    if "\n" in text or "\r" in text:
-        raise ValueError("must not contain line breaks")
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise ValueError("must not contain control characters")
     return value
 
 
