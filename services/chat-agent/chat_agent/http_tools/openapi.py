@@ -15,7 +15,6 @@ from chat_agent.http_tools.openapi_servers import server_url
 from chat_agent.http_tools.problems import DocumentProblem
 from chat_agent.http_tools.references import Resolver
 from chat_agent.http_tools.secret_names import is_secret
-from chat_agent.schemas import storable_json
 
 MAX_BYTES = 1_000_000
 METHODS = ("get", "head", "post", "put", "patch", "delete")
@@ -245,6 +244,6 @@ def described(schema: Any, description: Any) -> dict[str, Any]:
 def size_of(document: Mapping[str, Any]) -> int:
     """Return the size of a document in bytes; raises DocumentProblem where it cannot be stored."""
     try:
-        return len(orjson.dumps(storable_json(document)))
-    except (TypeError, ValueError) as error:
+        return len(orjson.dumps(document))
+    except TypeError as error:
         raise DocumentProblem("openapi", f"The document cannot be read: {error}.") from None
