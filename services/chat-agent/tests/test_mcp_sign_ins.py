@@ -411,7 +411,7 @@ def test_an_authorization_server_without_an_address_is_a_stated_failure(
         assert error_of(admin.post(SIGN_IN)) == (422, "mcp_sign_in_failed"), issuer
 
 
-def test_an_authorization_server_that_drips_is_given_up(
+def test_a_response_that_never_ends_is_a_stated_failure(
     admin: httpx.Client, accounts: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oauth_http, "SECONDS", 1.0)
