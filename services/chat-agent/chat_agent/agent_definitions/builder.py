@@ -8,9 +8,9 @@ from uuid import UUID
 from agents import Agent, FunctionTool, Model, ModelSettings, Tool
 
 from chat_agent.agent_definitions.definition import PLACEHOLDER, AgentDefinition, ToolUse
-from chat_agent.agent_definitions.errors import InvalidVariables
 from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.agent_definitions.validation import strict_schema, tools_by_name
+from chat_agent.agent_definitions.variables import Values
 from chat_agent.agents import AGENTS
 from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.approvals import with_approval
@@ -30,7 +30,6 @@ from chat_agent.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-Values = Mapping[str, VariableValue]
 # HTTP tools of the tenant by digest.
 OwnTools = Mapping[str, HttpTool]
 Graph = dict[str, Agent[RunContext]]
@@ -136,19 +135,3 @@ def instructions_of(definition: AgentDefinition, values: Values) -> str:
 def text_of(value: VariableValue | None) -> str:
     """Return a value as it stands in a text."""
     return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
-
-
-def check_values(selection: AgentSelection, values: Values) -> None:
-    """Raise InvalidVariables for values that no agent of a run takes, or that are missing."""
-    declared = [
-        (name, variable)
-        for definition in selection.definitions.values()
-        for name, variable in definition.variables.items()
-    ]
-    if unknown := values.keys() - {name for name, _ in declared}:
-        raise InvalidVariables(f"The agent has no variable called {min(unknown)!r}.")
-    for name, variable in declared:
-        if name not in values and variable.default is None:
-            raise InvalidVariables(f"The agent needs a value for the variable {name!r}.")
-        if name in values and not variable.accepts(values[name]):
-            raise InvalidVariables(f"The value of the variable {name!r} is not of the type {variable.type}.")

@@ -31,6 +31,12 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "number": (int, float),
     "boolean": bool,
 }
+# What says a value that is no text, as JSON writes it.
+TEXTS = {
+    "integer": re.compile(r"-?(0|[1-9]\d{0,14})", re.ASCII),
+    "number": re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?", re.ASCII),
+    "boolean": re.compile("true|false"),
+}
 
 
 class Variable(RequestModel):
@@ -43,6 +49,12 @@ class Variable(RequestModel):
     def accepts(self, value: object) -> bool:
         """Return whether a value is of its type."""
         return isinstance(value, TYPES[self.type]) and (self.type == "boolean") == isinstance(value, bool)
+
+    def can_read(self, value: object) -> bool:
+        """Return whether a value is of its type, or a text that says one: typed clients send texts alone."""
+        if self.type != "string" and isinstance(value, str):
+            return TEXTS[self.type].fullmatch(value) is not None
+        return self.accepts(value)
 
 
 class Settings(RequestModel):

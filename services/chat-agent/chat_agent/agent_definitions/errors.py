@@ -53,4 +53,7 @@ class InvalidAgentDefinition(Unprocessable):
 
 
 class InvalidVariables(BadRequest):
-    """The values of variables do not fit the agent's definition."""
+    """The values of variables do not fit the agent's definition; `param` says where."""
+
+    def __init__(self, param: str, detail: str) -> None:
+        super().__init__(detail, param=param)

@@ -61,14 +61,21 @@ class AgentSelector:
         self._remembered: dict[str, AgentDefinition] = {}
 
     async def select(
-        self, tenant_id: UUID | None, name: str, conversation_id: UUID | None = None
+        self,
+        tenant_id: UUID | None,
+        name: str,
+        conversation_id: UUID | None = None,
+        number: int | None = None,
     ) -> AgentSelection | None:
-        """Return what a new run in a conversation begins with; none where there is no such agent."""
+        """Return what a new run in a conversation begins with; none where there is no such agent.
+
+        `number`: the version of the agent itself, if that answers.
+        """
         if name in AGENTS:
             return AgentSelection(name, versions_in_code([name]))
         if tenant_id is None or not NAME.fullmatch(name):
             return None
-        selection = await self._reached(tenant_id, {name}, conversation_id)
+        selection = await self._reached(tenant_id, {name}, conversation_id, (name, number))
         return replace(selection, name=name) if name in selection.definitions else None
 
     async def names(self, tenant_id: UUID | None) -> list[str]:
@@ -98,14 +105,20 @@ class AgentSelector:
         return selection
 
     async def _reached(
-        self, tenant_id: UUID, open_: Set[str], conversation_id: UUID | None
+        self,
+        tenant_id: UUID,
+        open_: Set[str],
+        conversation_id: UUID | None,
+        preferred: tuple[str, int | None] = ("", None),
     ) -> AgentSelection:
         """Return agents of a tenant and all that they reach."""
         chosen: dict[str, Answering] = {}
         code = set[str]()
         async with self._database.begin() as session:
             while open_:
-                found = choose(await store.answering(session, tenant_id, sorted(open_)), conversation_id)
+                answering = await store.answering(session, tenant_id, sorted(open_))
+                found = choose(answering, conversation_id)
+                found |= {one.name: one for one in answering if (one.name, one.number) == preferred}
                 chosen |= found
                 neighbours = {other for one in found.values() for other in one.definition.neighbours}
                 code |= neighbours & AGENTS.keys()

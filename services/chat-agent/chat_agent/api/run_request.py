@@ -9,6 +9,7 @@ from servicekit.auth.tokens import Principal
 
 from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.api.deadlines import transaction
+from chat_agent.api.variables import masked_values
 from chat_agent.attachments.references import resolve_files
 from chat_agent.attachments.uploads import Blob, resolve_uploads
 from chat_agent.errors import GuardrailTriggered
@@ -51,6 +52,8 @@ class RunRequest:
     first_agent: str | None = None
     # In place of the version of the agent that answers.
     selection: AgentSelection | None = None
+    # Where the client has sent the values of variables.
+    variables_place: str = "variables"
 
 
 async def with_masks(
@@ -74,7 +77,10 @@ async def with_masks(
 
 async def masked_by(guard: MessageGuard, request: RunRequest) -> RunRequest:
     """Return a request with the masks of one guard; raises GuardrailTriggered."""
-    chat = request.chat.model_copy(update={"message": await guard.text(request.chat.message)})
+    message, variables = request.chat.message, request.chat.variables
+    chat = request.chat.model_copy(
+        update={"message": await guard.text(message), "variables": await masked_values(guard, variables)}
+    )
     return replace(
         request,
         chat=chat,

@@ -13,10 +13,11 @@ from servicekit.auth.tokens import Principal
 from servicekit.idempotency import REPLAYED, IdempotencyInProgress
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agent_definitions.builder import check_values
+from chat_agent.agent_definitions.variables import check_values
 from chat_agent.api.deadlines import start_deadline, transaction
 from chat_agent.api.message_lengths import check_length, check_plan, message_lengths
 from chat_agent.api.run_request import History, RunRequest, with_masks, with_stored_content
+from chat_agent.api.variables import versions_of_calls
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.files import copy_to_run
 from chat_agent.clients.billing import QuotaWarning, RunRef
@@ -70,7 +71,8 @@ async def start_run(
     )
     if agent is None:
         raise await agent_not_found(manager, caller.tenant_id, chat.agent_type)
-    check_values(agent, chat.variables)
+    going_on = await versions_of_calls(manager, caller, chat, request.tool_outputs, agent)
+    check_values(going_on, chat.variables, request.variables_place)
     model = manager.model_of(agent, caller.tenant_id)
     lengths = message_lengths(chat.message, request.prelude)
     check_length(manager.settings, model, lengths)

@@ -22,8 +22,9 @@ from servicekit.database import Database
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agent_definitions.builder import AgentBuilder, Graph, Values
+from chat_agent.agent_definitions.builder import AgentBuilder, Graph
 from chat_agent.agent_definitions.selection import AgentSelection, AgentSelector
+from chat_agent.agent_definitions.variables import Values
 from chat_agent.budgets import Budgets
 from chat_agent.clients import public_http
 from chat_agent.clients.auth import SCOPE as MEMBERS_SCOPE
@@ -125,12 +126,19 @@ class RunManager:
         )
 
     async def select_agent(
-        self, tenant_id: UUID | None, name: str, conversation_id: UUID | None = None
+        self,
+        tenant_id: UUID | None,
+        name: str,
+        conversation_id: UUID | None = None,
+        number: int | None = None,
     ) -> AgentSelection | None:
-        """Return the agent of a name, or a direct model as one, if a tenant may use it."""
+        """Return the agent of a name, or a direct model as one, if a tenant may use it.
+
+        Of the versions that answer, `number` chooses one for the agent itself.
+        """
         if find_model(self.settings.direct_models, tenant_id, name, "chat"):
             return AgentSelection(name)
-        selection = await self.selector.select(tenant_id, name, conversation_id)
+        selection = await self.selector.select(tenant_id, name, conversation_id, number)
         is_internal = selection and selection.first and selection.first.visibility == "internal"
         return None if is_internal else selection
 

@@ -13,8 +13,9 @@ from servicekit.database import Database
 from servicekit.http.service_tokens import ServiceClient
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agent_definitions.builder import Graph, Values
+from chat_agent.agent_definitions.builder import Graph
 from chat_agent.agent_definitions.selection import AgentSelection, AgentSelector
+from chat_agent.agent_definitions.variables import Values
 from chat_agent.agents.tool import RunContext
 from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.budgets import Budgets

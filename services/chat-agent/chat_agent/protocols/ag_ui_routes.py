@@ -38,7 +38,7 @@ from chat_agent.protocols.requests import (
     to_run_request,
 )
 from chat_agent.runs.schemas import Answer
-from chat_agent.schemas import MAX_MESSAGE_BODY
+from chat_agent.schemas import MAX_MESSAGE_BODY, Variables
 from chat_agent.settings import OnDisconnect, Settings
 
 router = APIRouter(
@@ -171,6 +171,9 @@ class Forwarded(LenientModel):
 
     on_conflict: Name | None = None
     on_disconnect: OnDisconnect | None = None
+    variables: Variables | None = Field(
+        None, description="Values that the instructions of a tenant's agent name."
+    )
     history: Literal["client", "stored"] | None = Field(
         None, description="`stored`: the thread's earlier messages are not sent, and nothing is superseded."
     )
@@ -205,14 +208,17 @@ class RunAgentInput(LenientModel):
         Raises InvalidParameter and ParameterNotAllowed for tools that cannot be offered.
         """
         turns = [*self._context_turns(), *self._turns(agent, inputs_of(settings, agent))]
-        on_conflict = self.forwarded.on_conflict if self.forwarded else None
-        request = to_run_request(turns, agent.name, conversation_id, on_conflict)
+        forwarded = self.forwarded or Forwarded()
+        request = to_run_request(
+            turns, agent.name, conversation_id, forwarded.on_conflict, forwarded.variables
+        )
         places = {f"tools[{index}]": one for index, one in enumerate(self.tools)}
         tools = {place: one.to_client_tool(one.name, place) for place, one in places.items()}
         return replace(
             request,
             is_whole_history=True,
-            replaces_history=self.forwarded is None or self.forwarded.history != "stored",
+            replaces_history=forwarded.history != "stored",
+            variables_place="forwardedProps.variables",
             options=tool_options(tools, agent, settings),
         )
 

@@ -42,7 +42,7 @@ from chat_agent.protocols.requests import (
 from chat_agent.runs import store
 from chat_agent.runs.options import ClientTool
 from chat_agent.runs.schemas import Answer
-from chat_agent.schemas import MAX_MESSAGE_BODY
+from chat_agent.schemas import MAX_MESSAGE_BODY, Variables
 from chat_agent.settings import OnDisconnect, Settings
 
 router = APIRouter(
@@ -161,6 +161,9 @@ class UiRequest(LenientModel):
     )
     agent_type: Name = Field("triage", description="The agent that answers first.")
     tools: UiTools = Field(default_factory=dict, description="Tools that the frontend executes.")
+    variables: Variables | None = Field(
+        None, description="Values that the instructions of a tenant's agent name."
+    )
     on_conflict: Name | None = Field(None, description="As in `POST /api/v1/chat`.")
     on_disconnect: OnDisconnect | None = Field(
         None, description="Whether the run is cancelled when the client disconnects, such as by `stop()`."
@@ -201,7 +204,7 @@ class UiRequest(LenientModel):
             for index, one in enumerate(self.messages)
             for turn in one.to_turns(f"messages[{index}]", inputs, is_new=index == newest)
         ]
-        request = to_run_request(turns, self.agent_type, conversation_id, self.on_conflict)
+        request = to_run_request(turns, self.agent_type, conversation_id, self.on_conflict, self.variables)
         options = tool_options(self._client_tools(), agent, settings)
         return replace(
             request, is_whole_history=True, replaces_history=self.replaces_history, options=options

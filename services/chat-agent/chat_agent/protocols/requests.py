@@ -1,6 +1,6 @@
 """What clients of other protocols ask, in our words: a prelude, and the one message that a run answers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID, uuid5
@@ -22,7 +22,7 @@ from servicekit.schemas import BoundedModel, max_length
 from chat_agent.api.run_request import RunRequest
 from chat_agent.errors import ConversationNotFound
 from chat_agent.runs.schemas import Answer
-from chat_agent.schemas import MAX_MESSAGE, ChatRequest, storable, storable_json
+from chat_agent.schemas import MAX_MESSAGE, ChatRequest, VariableValue, storable, storable_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -120,7 +120,11 @@ class WordlessRequest(ChatRequest):
 
 
 def to_run_request(
-    turns: Sequence[Turn], agent: str, conversation_id: UUID | None, on_conflict: object = None
+    turns: Sequence[Turn],
+    agent: str,
+    conversation_id: UUID | None,
+    on_conflict: object = None,
+    variables: Mapping[str, VariableValue] | None = None,
 ) -> RunRequest:
     """Convert a conversation that ends in the user's message, or in outputs of the client's tools.
 
@@ -130,6 +134,8 @@ def to_run_request(
     turns = [turn for turn in turns if not is_empty(turn) or turn is turns[-1]]
     outputs = trailing_outputs(turns)
     values: dict[str, Any] = {"agent_type": agent, "conversation_id": conversation_id}
+    if variables:
+        values["variables"] = variables
     if on_conflict is not None:
         values["on_conflict"] = on_conflict
     if outputs:

@@ -215,6 +215,21 @@ def test_chat(client: httpx.Client, body: Any) -> None:
         check(client, path, body)
 
 
+VALUES: Json = {"company": "Initech", "level": 3, "vip": True, "place": {"type": "input_text", "text": "Hm"}}
+
+
+@WALK
+@given(values=odd(VALUES))
+def test_values_of_variables(client: httpx.Client, values: Any) -> None:
+    check(client, "/v1/chat/completions", {**COMPLETION, "variables": values})
+    prompt = {"id": "triage", "version": "1", "variables": values}
+    check(client, "/v1/responses", {**RESPONSE, "prompt": prompt})
+    forwarded = {"variables": values}
+    check(client, "/api/v1/agents/triage/ag-ui", {**AG_UI, "forwardedProps": forwarded})
+    check(client, "/api/v1/chat/ui", {**AI_SDK, "variables": values})
+    check(client, "/api/v1/chat", {**CHAT, "variables": values})
+
+
 PLAIN: dict[str, Json] = {
     "/v1/embeddings": {"model": "acme/m", "input": ["Hi", "Ho"], "dimensions": 4, "encoding_format": "float"},
     "/v1/moderations": {"model": "acme/m", "input": [{"type": "text", "text": "Hi"}]},

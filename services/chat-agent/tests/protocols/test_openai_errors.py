@@ -50,6 +50,7 @@ BODIES: dict[str, dict[str, Json]] = {
         "max_completion_tokens": 5,
         "reasoning_effort": "low",
         "n": 1,
+        "variables": {"company": "Initech", "level": 3},
     },
     "/v1/responses": {
         "model": MODEL,
@@ -67,6 +68,11 @@ BODIES: dict[str, dict[str, Json]] = {
         "conversation": {"id": "conv_00000000000040008000000000000001"},
         "metadata": {"on_conflict": "reject"},
         "background": False,
+        "prompt": {
+            "id": MODEL,
+            "version": "1",
+            "variables": {"company": "Initech", "place": {"type": "input_text", "text": "Paris"}},
+        },
     },
     "/v1/embeddings": {"model": MODEL, "input": ["Hello"], "dimensions": 8, "encoding_format": "float"},
     "/v1/moderations": {"model": MODEL, "input": [{"type": "text", "text": "Hello"}]},

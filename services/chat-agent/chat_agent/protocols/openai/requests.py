@@ -15,6 +15,7 @@ from chat_agent.protocols.media import TEXT_ONLY, Inputs, inputs_of
 from chat_agent.protocols.openai.content import Content, message_text, message_turn
 from chat_agent.protocols.openai.errors import Place, sent_as
 from chat_agent.protocols.openai.parameters import CompletionParameters, ResponseParameters
+from chat_agent.protocols.openai.prompts import PLACE, Prompt
 from chat_agent.protocols.requests import (
     INSTRUCTIONS,
     ChatTurn,
@@ -33,6 +34,7 @@ from chat_agent.protocols.requests import (
     trailing_outputs,
 )
 from chat_agent.runs.schemas import Answer
+from chat_agent.schemas import Variables
 from chat_agent.settings import Settings
 
 Role = Literal["system", "developer", "user", "assistant"]
@@ -46,9 +48,6 @@ COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {
     "audio": (),
     "prediction": (),
     "web_search_options": (),
-}
-RESPONSE_REFUSES: Mapping[str, tuple[Any, ...]] = {
-    "prompt": (),
 }
 APPROVAL = "mcp_approval_response"
 # What an earlier response contained may be sent back; it is in the conversation already.
@@ -105,6 +104,9 @@ class CompletionRequest(CompletionParameters):
     messages: Annotated[Messages[ChatMessage], Field(min_length=1)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
+    variables: Variables | None = Field(
+        None, description="Values that the instructions of a tenant's agent name."
+    )
     metadata: Metadata = Field(
         None, description="`conversation_id` goes on with that conversation; `on_conflict` as in `/chat`."
     )
@@ -125,7 +127,9 @@ class CompletionRequest(CompletionParameters):
             raise UnsupportedParameter("n", "A message in a conversation has one answer: leave out `n`.")
         last = input_index([message.role for message in self.messages])
         with sent_as(run_places(("messages", last, "content"))):
-            request = to_run_request(newest(turns, conversation_id), self.model, conversation_id, on_conflict)
+            request = to_run_request(
+                newest(turns, conversation_id), self.model, conversation_id, on_conflict, self.variables
+            )
         # Nobody has to know such a conversation to go on: the client sends it again.
         persistence: Persistence = "permanent" if conversation_id else "temporary"
         if self.store is False:
@@ -185,23 +189,38 @@ class ResponseRequest(ResponseParameters):
     instructions: Text | None = Field(None, description="Said to the agent when a conversation begins.")
     stream: bool | None = False
     background: bool | None = False
+    prompt: Prompt | None = Field(None, description="The agent, and values for its variables.")
     previous_response_id: Name | None = None
     conversation: Name | ConversationName | None = None
     metadata: Metadata = None
 
     def translate(self, agent: AgentProfile, conversation_id: UUID | None, settings: Settings) -> RunRequest:
         """Return what is asked, in our words; raises UnsupportedParameter, InvalidParameter."""
-        reject_unsupported(self.model_extra, RESPONSE_REFUSES)
         before = [ChatTurn("developer", self.instructions)] if self.instructions else []
         turns = newest([*before, *self._turns(inputs_of(settings, agent))], conversation_id)
         on_conflict = (self.metadata or {}).get("on_conflict")
         last: Place = ()
         if not isinstance(self.input, str):
             last = (input_index([item.role for item in self.input]), "content")
-        with sent_as(run_places(("input", *last))):
-            request = to_run_request(turns, self.model, conversation_id, on_conflict)
+        values = self.prompt.values() if self.prompt else None
+        with sent_as(run_places(("input", *last), self._agent_place)):
+            request = to_run_request(turns, self.agent_name, conversation_id, on_conflict, values)
         persistence: Persistence = "none" if self.store is False else "permanent"
-        return replace(request, options=self.options(agent, settings), persistence=persistence)
+        options = self.options(agent, settings)
+        return replace(request, options=options, persistence=persistence, variables_place=PLACE)
+
+    @property
+    def agent_name(self) -> str:
+        """The agent that answers; raises InvalidParameter where `model` and `prompt` name two."""
+        if self.prompt is None:
+            return self.model
+        if "model" in self.model_fields_set and self.model != self.prompt.id:
+            raise InvalidParameter("prompt.id", "`model` names another agent; leave one of them out.")
+        return self.prompt.id
+
+    @property
+    def _agent_place(self) -> Place:
+        return ("model",) if self.prompt is None else ("prompt", "id")
 
     def approvals(self) -> dict[UUID, Answer]:
         """Return the answers to requests for approval; where there are some, there may be nothing else."""
@@ -260,9 +279,9 @@ def input_index(roles: Sequence[str | None]) -> int:
     return indexes[-1] if indexes else len(roles) - 1
 
 
-def run_places(message: Place) -> Mapping[str, Place]:
-    """Return where a client has sent what a run needs, with the place of the message."""
-    return {"message": message, "agent_type": ("model",), "on_conflict": ("metadata", "on_conflict")}
+def run_places(message: Place, agent: Place = ("model",)) -> Mapping[str, Place]:
+    """Return where a client has sent what a run needs, with the places of the message and the agent."""
+    return {"message": message, "agent_type": agent, "on_conflict": ("metadata", "on_conflict")}
 
 
 def reject_unsupported(parameters: Mapping[str, Any] | None, refused: Mapping[str, tuple[Any, ...]]) -> None:

@@ -39,6 +39,7 @@ def response_of(run: Run, request: Json) -> Json:
         "text": text_of(options),
         "reasoning": {"effort": options.reasoning_effort, "summary": None},
         "service_tier": options.service_tier,
+        "prompt": request.get("prompt"),
         "prompt_cache_key": options.prompt_cache_key,
         "tool_choice": choice_of(options),
         "top_logprobs": options.top_logprobs or 0,

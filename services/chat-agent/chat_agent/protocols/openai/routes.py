@@ -1,6 +1,7 @@
 """The routes that OpenAI's clients speak to: a model is an agent, a response is a run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -36,6 +37,7 @@ from chat_agent.protocols.openai.conversation_items import ItemQuery
 from chat_agent.protocols.openai.conversation_routes import ITEMS, Deleter
 from chat_agent.protocols.openai.end_users import acting_as_owner, acting_for
 from chat_agent.protocols.openai.models import Model, ModelList, models_for
+from chat_agent.protocols.openai.prompts import named_by, select_version
 from chat_agent.protocols.openai.references import resolve_references
 from chat_agent.protocols.openai.requests import CompletionRequest, ResponseRequest
 from chat_agent.protocols.openai.response_docs import complete_doc, complete_or_stream_doc
@@ -143,12 +145,15 @@ async def create_response(
             raise InvalidParameter("previous_response_id", "Name the response that has asked for approval.")
         start = partial(answer_approvals, manager, caller, previous.id, decisions)
     else:
-        request = body.translate(
-            await manager.profile_of(caller.tenant_id, body.model), conversation_id, manager.settings
+        profile = await manager.profile_of(caller.tenant_id, body.agent_name)
+        request = replace(
+            body.translate(profile, conversation_id, manager.settings),
+            selection=await select_version(manager, caller, body.prompt, conversation_id),
         )
         start = partial(continue_run, manager, caller, request, key, previous)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
-        started = await start()
+        with named_by(body.prompt):
+            started = await start()
     large_bodies.release()
     encoder = ResponseStream(started.run, request=body.model_dump(include=ECHOED))
     if body.stream:
@@ -220,7 +225,10 @@ async def cancel_response(response_id: ResponseId, caller: Writer, manager: Mana
 
 
 # What a response gives back of its request.
-ECHOED = {"instructions", "metadata", "previous_response_id", "background", "safety_identifier", "user"}
+ECHOED = {
+    *("instructions", "metadata", "previous_response_id", "background", "safety_identifier", "user"),
+    "prompt",
+}
 
 
 async def find_previous(body: ResponseRequest, caller: Principal, manager: RunManager) -> Run | None:
