@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from uuid import UUID
 
-from agents import Agent, FunctionTool, Model, ModelSettings, Tool
+from agents import Agent, FunctionTool, Model, Tool
 
 from chat_agent.agent_definitions.definition import PLACEHOLDER, AgentDefinition, ToolUse
 from chat_agent.agent_definitions.selection import AgentSelection
@@ -24,6 +24,7 @@ from chat_agent.http_tools.definition import HttpTool
 from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.mcp_servers.agent_tools import mcp_tools
 from chat_agent.model.output_schema import RequestedOutput
+from chat_agent.model.request import ChosenSettings
 from chat_agent.runs.options import OutputFormat
 from chat_agent.schemas import VariableValue
 from chat_agent.settings import Settings
@@ -96,7 +97,7 @@ class AgentBuilder:
             handoff_description=definition.description or None,
             instructions=instructions_of(definition, values),
             model=model,
-            model_settings=definition.settings.to_options().model_settings or ModelSettings(),
+            model_settings=ChosenSettings().resolve(definition.settings.to_options().model_settings),
             tools=tools_of(definition, own_tools),
             output_type=RequestedOutput(OutputFormat(json_schema=strict_schema(schema), is_strict=True))
             if schema is not None

@@ -24,6 +24,10 @@ MODEL_DEPENDENT = frozenset({"reasoning", "verbosity"})
 CALLER_SETTINGS: ContextVar[frozenset[str]] = ContextVar("CALLER_SETTINGS", default=frozenset())
 
 
+class ChosenSettings(ModelSettings):
+    """The settings of an agent of a tenant: none of them is the SDK's choice, also where it is the same."""
+
+
 @dataclass(frozen=True)
 class ModelRequest:
     """The arguments of the SDK's `Model`, under its names and in its order."""
@@ -57,6 +61,8 @@ class ModelRequest:
 
     def for_model(self, name: str, implicit: ModelSettings) -> "ModelRequest":
         """Return the question for this model: what the SDK chose by another name is chosen by its own."""
+        if isinstance(self.model_settings, ChosenSettings):
+            return self
         settings, own = self.model_settings, get_default_model_settings(name)
         changed = {
             field: getattr(own, field)
