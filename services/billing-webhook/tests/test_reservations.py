@@ -209,6 +209,26 @@ async def test_budgets_in_money_use_the_price_of_the_model(budget, reserve, spen
     assert answer.json()["requested"] == "0.250125"
 
 
+async def test_calls_with_a_key_of_the_tenants_own_cost_nothing(budget, reserve, settle, spent):
+    money, tokens = await budget(unit="cost", limit="0.5"), await budget(unit="tokens", limit=10_000)
+    charged, run = {"input_tokens": 2000, "output_tokens": 1000}, uuid4()
+    assert (await reserve(run, "1.1", **charged)).json()["feature"] == "cost"
+    own = {**charged, "own_key": True}
+    for _ in range(2):
+        assert (await reserve(run, "1.2", **own)).status_code == 200
+    assert (await reserve(run, "1.2", **charged)).json()["code"] == "reservation_conflict"
+    assert (await spent(money), await spent(tokens)) == (("0", "0"), ("0", "3000"))
+    assert (await settle(run, "1.2", input_tokens=2500, output_tokens=1000)).status_code == 200
+    assert (await spent(money), await spent(tokens)) == (("0", "0"), ("0", "3500"))
+
+
+async def test_a_run_with_a_key_of_the_tenants_own_starts_where_no_money_is_left(budget, reserve):
+    await budget(unit="cost", limit="0.01")
+    await reserve(call="1.1", input_tokens=80)
+    assert (await reserve(messages=1)).json()["feature"] == "cost"
+    assert (await reserve(messages=1, own_key=True)).status_code == 200
+
+
 async def test_the_same_call_again_has_the_same_answer(reserve, counter):
     run = uuid4()
     answers = await asyncio.gather(*(reserve(run) for _ in range(20)))

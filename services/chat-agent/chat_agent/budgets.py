@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -74,15 +74,21 @@ class Budgets:
             task.exception()  # whoever still waits for it raises it
 
     @asynccontextmanager
-    async def reserve_start(self, run: RunRef, model: str) -> AsyncIterator["StartReservation"]:
+    async def reserve_start(
+        self, run: RunRef, model: str, is_own_key: Callable[[], Awaitable[bool]]
+    ) -> AsyncIterator["StartReservation"]:
         """Reserve the start of a run, and release it when the block raises.
+
+        `is_own_key` says whether its model is called with a key of the tenant's own.
 
         Raises QuotaExceeded, BillingUnavailable.
         """
         reservation = StartReservation(self, run, is_reserved=await self.apply_to(run.tenant_id))
         try:
             if reservation.is_reserved:
-                reservation.warnings = await self.client.reserve(run, START, model, messages=1)
+                reservation.warnings = await self.client.reserve(
+                    run, START, model, is_own_key=await is_own_key(), messages=1
+                )
             yield reservation
         except QuotaExceeded:
             raise
@@ -142,9 +148,11 @@ class RunBudget:
         self._unsettled: set[asyncio.Task[None]] = set()
 
     async def reserve(
-        self, model: str, input_tokens: int, max_tokens: int | None
+        self, model: str, input_tokens: int, max_tokens: int | None, *, is_own_key: bool = False
     ) -> "CallReservation | None":
         """Reserve a call of a model; none where the tenant has no limits.
+
+        Only its tokens count with a key of the tenant's own.
 
         Raises QuotaExceeded, BillingUnavailable.
         """
@@ -155,8 +163,9 @@ class RunBudget:
             await asyncio.wait(self._unsettled)
         self._calls += 1
         output_tokens = self._output_tokens if max_tokens is None else max_tokens
-        reservation = CallReservation(self, f"{self._attempt}.{self._calls}", model, output_tokens)
-        await self.take(reservation.call, model, input_tokens, output_tokens)
+        call = f"{self._attempt}.{self._calls}"
+        reservation = CallReservation(self, call, model, output_tokens, is_own_key=is_own_key)
+        await self.take(reservation, call, input_tokens, output_tokens)
         return reservation
 
     async def extend(self, reservation: "CallReservation", output_tokens: int) -> None:
@@ -168,13 +177,18 @@ class RunBudget:
             reservation.output_tokens += self._output_tokens
             reservation.extensions += 1
             with suppress(BillingUnavailable):
-                await self.take(reservation.calls()[-1], reservation.model, 0, self._output_tokens)
+                await self.take(reservation, reservation.calls()[-1], 0, self._output_tokens)
 
-    async def take(self, call: str, model: str, input_tokens: int, output_tokens: int) -> None:
+    async def take(
+        self, reservation: "CallReservation", call: str, input_tokens: int, output_tokens: int
+    ) -> None:
         """Reserve a call, and release it where it is not known whether that has worked."""
+        is_own_key = reservation.is_own_key
         amounts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
         try:
-            await self._budgets.client.reserve(self._run, call, model, **amounts)
+            await self._budgets.client.reserve(
+                self._run, call, reservation.model, is_own_key=is_own_key, **amounts
+            )
         except QuotaExceeded:
             raise
         except BaseException:
@@ -197,6 +211,7 @@ class CallReservation:
     model: str
     output_tokens: int
     extensions: int = 0
+    is_own_key: bool = False
 
     async def cover(self, output_tokens: int) -> None:
         """Reserve more if the answer has become longer than what is reserved; raises QuotaExceeded."""

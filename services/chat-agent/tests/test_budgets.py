@@ -150,6 +150,29 @@ def test_a_dry_run_is_a_run_within_the_budget(billing: Billing, person: Callable
     assert billing.reserved("messages") == 1
 
 
+def test_billing_knows_which_calls_use_a_key_of_the_tenants_own(
+    billing: Billing, person: Callable[..., httpx.Client], billed: Settings
+) -> None:
+    embeds = {"tenants": ["*"], "endpoints": ["embeddings"], "provider_name": "sandbox-embedding"}
+    members = {"direct_models": {"acme/embed": embeds}}
+    with serving(create_app(Settings.model_validate({**billed.model_dump(), **members}))) as url:
+        for has_key in (False, True):
+            admin = person(tenant_id=uuid4(), role="admin")
+            if has_key:
+                key = {"key": "sk-tenants-own-0123-wxyz"}
+                admin.put(f"{url}/api/v1/provider-keys/openai", json=key).raise_for_status()
+            run = wait_until_finished(admin, start_run(admin, TOOL, url))
+            calls = billing.of_run(run["id"])
+            assert calls.keys() >= {"start", "1.1", "1.2"}
+            assert {call.request.get("own_key", False) for call in calls.values()} == {has_key}
+            assert (run["usage"].get("own_key_input_tokens", 0) > 0) is has_key
+            billing.calls.clear()
+            body = {"model": "acme/embed", "input": "Hello"}
+            admin.post(f"{url}/v1/embeddings", json=body).raise_for_status()
+            [call] = billing.calls.values()
+            assert call.request.get("own_key", False) is has_key
+
+
 @ways_in
 def test_refuses_a_run_before_it_exists(
     path: str, call: Call, billing: Billing, caller: httpx.Client

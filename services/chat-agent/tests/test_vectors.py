@@ -94,6 +94,17 @@ def test_recalls_what_is_like_the_message(
     assert query(url, rows, like["text"], MODEL) == []
 
 
+def test_vectors_cost_nothing_with_a_key_of_the_tenants_own(person: Person, tenant: UUID) -> None:
+    admin = person(tenant, f"user:{uuid4()}", role="admin")
+    published(admin, "friend", memory={"read": True})
+    admin.put("/api/v1/provider-keys/openai", json={"key": "sk-own-0123456789abcdef"}).raise_for_status()
+    add(admin, "I play badmingtons")
+    _, run = recalled(admin, "Badmington?")
+    models = {one["model"]: one for one in run["usage"]["models"]}
+    assert models[MODEL]["own_key_input_tokens"] == models[MODEL]["input_tokens"] > 0
+    assert run["usage"]["cost"] == 0
+
+
 def test_a_correction_is_embedded_anew(ann: httpx.Client, embeddings: Embeddings) -> None:
     old = add(ann, "I play badmingtons")
     recalled(ann, "Hello")

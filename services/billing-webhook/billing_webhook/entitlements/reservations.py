@@ -33,7 +33,10 @@ from billing_webhook.quantities import to_text
 from billing_webhook.settings import Settings
 
 LIFETIME = timedelta(minutes=15)
-REQUESTED = ("user_id", "api_key_id", "agent", "model", "messages", "input_tokens", "output_tokens")
+REQUESTED = (
+    *("user_id", "api_key_id", "agent", "model", "own_key"),
+    *("messages", "input_tokens", "output_tokens"),
+)
 
 
 async def reserve(  # noqa: PLR0913, PLR0917  # what is reserved, and for what
@@ -81,8 +84,14 @@ def estimate(request: ReservationRequest) -> Amounts:
         messages=request.messages,
         input_tokens=request.input_tokens,
         output_tokens=request.output_tokens,
-        cost=cost(request.model, request.input_tokens, request.output_tokens),
+        cost=cost_of(request, request.input_tokens, request.output_tokens),
+        is_free=request.own_key,
     )
+
+
+def cost_of(call: ReservationRequest | Reservation, input_tokens: int, output_tokens: int) -> Decimal:
+    """Return what tokens of a call cost: nothing with a key of the tenant's own."""
+    return Decimal(0) if call.own_key else cost(call.model, input_tokens, output_tokens)
 
 
 async def find_same(
@@ -128,7 +137,7 @@ async def take(
         quota: amount
         for quota in quotas
         # A run does not start whose first call to a model would be refused.
-        if (amount := amounts.of(quota.feature)) or (quota.is_hard and amounts.messages)
+        if (amount := amounts.of(quota.feature)) or (quota.is_hard and amounts.is_checked(quota.feature))
     }
     changes = {quota.key: Change(reserved=amount) for quota, amount in requested.items()}
     totals = await counters.apply(db, changes)
@@ -187,7 +196,7 @@ async def settle(
         messages=messages,
         input_tokens=settlement.input_tokens,
         output_tokens=settlement.output_tokens,
-        cost=cost(reservation.model, settlement.input_tokens, settlement.output_tokens),
+        cost=cost_of(reservation, settlement.input_tokens, settlement.output_tokens),
     )
     reservation.state = "settled"
     reservation.settled_input_tokens = settlement.input_tokens

@@ -85,6 +85,7 @@ class ReservationRequest(RequestModel):
     api_key_id: Name | None = None
     agent: Name
     model: Name
+    own_key: bool = Field(False, description="Called with a key of the tenant's own: it costs nothing.")
     messages: Count = 0
     input_tokens: Count = 0
     output_tokens: Count = 0
@@ -135,6 +136,12 @@ class Amounts(BaseModel):
     input_tokens: int
     output_tokens: int
     cost: Decimal
+    # Whether only tokens count, since the provider charges the tenant.
+    is_free: bool = False
+
+    def is_checked(self, feature: str) -> bool:
+        """Return whether a run does not start where nothing is left of a feature."""
+        return bool(self.messages) and not (self.is_free and feature == "cost")
 
     def of(self, feature: str) -> Decimal:
         """Return the amount of a feature or unit."""

@@ -57,6 +57,8 @@ class Reservation(Base):
     api_key_id: Mapped[str | None]
     agent: Mapped[str]
     model: Mapped[str]
+    # With a key of the tenant's own, so that it costs nothing here.
+    own_key: Mapped[bool] = mapped_column(server_default="false")
     messages: Mapped[int]
     input_tokens: Mapped[int]
     output_tokens: Mapped[int]

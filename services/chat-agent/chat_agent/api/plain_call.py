@@ -96,7 +96,9 @@ class PlainCall:
         self._is_own_key = own_key("openai") is not None
         budget = self._manager.budgets.of_run(self._ref, 1)
         input_tokens = estimated_tokens(self._request.input_characters)
-        self._reservation = await budget.reserve(self._provider_name, input_tokens, self._request.max_tokens)
+        self._reservation = await budget.reserve(
+            self._provider_name, input_tokens, self._request.max_tokens, is_own_key=self._is_own_key
+        )
 
     def _count(self, usage: Any, output_characters: int) -> None:
         """Count what the provider reports, or an estimate."""

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -92,7 +93,9 @@ async def start_run(
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
     async with (
         start_deadline() as deadline,
-        manager.budgets.reserve_start(ref, values["model"]) as reservation,
+        manager.budgets.reserve_start(
+            ref, model, partial(manager.provider_keys.has_key_for, ref.tenant_id, model)
+        ) as reservation,
     ):
         started = await insert_in_conversation(manager, caller, request, values, deadline)
         if started is None:

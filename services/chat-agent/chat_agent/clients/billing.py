@@ -111,8 +111,12 @@ class BillingClient:
         answer = await self._request("GET", path, (tenant_id, "service:chat-agent"))
         return TenantLimits.model_validate_json(successful(answer).body)
 
-    async def reserve(self, run: RunRef, call: str, model: str, **amounts: int) -> list[QuotaWarning]:
+    async def reserve(
+        self, run: RunRef, call: str, model: str, *, is_own_key: bool = False, **amounts: int
+    ) -> list[QuotaWarning]:
         """Reserve what a call may use; return the soft limits that it exceeds.
+
+        With a key of the tenant's own it costs nothing.
 
         Raises QuotaExceeded, BillingUnavailable.
         """
@@ -126,6 +130,8 @@ class BillingClient:
             "output_tokens": 0,
             **amounts,
         }
+        if is_own_key:
+            request["own_key"] = True
         answer = await self._request("PUT", call_path(run, call), (run.tenant_id, run.user_id), request)
         return ReservedCall.model_validate_json(successful(answer).body).warnings
 

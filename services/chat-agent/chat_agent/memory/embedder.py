@@ -10,6 +10,7 @@ from chat_agent.errors import ModelFailed
 from chat_agent.memory import vectors
 from chat_agent.model.plain_calls import PlainCalls
 from chat_agent.model.usage import METER, UsageMeter, Used, estimated_tokens
+from chat_agent.provider_keys.keys import own_key
 from chat_agent.settings import Settings
 
 
@@ -44,22 +45,29 @@ class Embedder:
         """Return the vector of each text; raises QuotaExceeded, BillingUnavailable, the model's failure."""
         characters = sum(map(len, texts))
         budget = BUDGET.get()
-        reservation = await budget.reserve(self.model, estimated_tokens(characters), 0) if budget else None
+        is_own_key = own_key("openai") is not None
+        reservation = (
+            await budget.reserve(self.model, estimated_tokens(characters), 0, is_own_key=is_own_key)
+            if budget
+            else None
+        )
         used = Used()
         try:
             body = {"model": self.model, "input": [*texts], "encoding_format": "float"}
             answer = parse(await self._calls.send("embeddings", body), len(texts))
-            used = self._count(answer.usage.prompt_tokens, characters)
+            used = count(self.model, answer.usage.prompt_tokens, characters, is_own_key=is_own_key)
         finally:
             if reservation is not None:
                 reservation.settle(*used)
         return [vectors.pack(one.embedding) for one in sorted(answer.data, key=lambda one: one.index)]
 
-    def _count(self, tokens: int, characters: int) -> Used:
-        meter = METER.get() or UsageMeter()
-        if not tokens:
-            return meter.estimate(self.model, characters, 0)
-        return meter.count(self.model, agents.Usage(input_tokens=tokens))
+
+def count(model: str, tokens: int, characters: int, *, is_own_key: bool) -> Used:
+    """Count what was embedded in the usage of the run."""
+    meter = METER.get() or UsageMeter()
+    if not tokens:
+        return meter.estimate(model, characters, 0, is_own_key=is_own_key)
+    return meter.count(model, agents.Usage(input_tokens=tokens), is_own_key=is_own_key)
 
 
 def parse(answer: object, count: int) -> Embeddings:

@@ -125,7 +125,9 @@ class ModelCall:
         if self._budget is not None:
             input_tokens = estimated_tokens(self._input_characters)
             max_tokens = self._request.model_settings.max_tokens
-            self._reservation = await self._budget.reserve(self._name, input_tokens, max_tokens)
+            self._reservation = await self._budget.reserve(
+                self._name, input_tokens, max_tokens, is_own_key=self._candidate.is_own_key
+            )
 
     async def _cover(self) -> None:
         """Reserve more where the answer is longer than expected; raises QuotaExceeded."""

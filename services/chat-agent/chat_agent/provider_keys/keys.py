@@ -27,10 +27,16 @@ OWN_KEYS: ContextVar[OwnKeys] = ContextVar("OWN_KEYS")
 
 def has_own_key(model: str) -> bool:
     """Return whether a model is called with a key of the current task's tenant."""
+    provider = provider_of(model)
+    return provider is not None and own_key(provider) is not None
+
+
+def provider_of(model: str) -> str | None:
+    """Return the provider whose key a model is called with; none of those that a tenant may have keys for."""
     prefix = model.partition("/")[0]
     if prefix == ANY_LLM:
-        return False
-    return own_key(prefix if prefix in OTHER_PROVIDERS else "openai") is not None
+        return None
+    return prefix if prefix in OTHER_PROVIDERS else "openai"
 
 
 def own_key(provider: str) -> OwnKey | None:

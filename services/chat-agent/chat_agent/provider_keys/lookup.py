@@ -7,7 +7,7 @@ from uuid import UUID
 from servicekit.database import Database
 
 from chat_agent.provider_keys import store
-from chat_agent.provider_keys.keys import OwnKeys
+from chat_agent.provider_keys.keys import OwnKeys, provider_of
 from chat_agent.tenant_secrets.store import Keys
 
 # For that long a replica goes on with a key that another replica has replaced.
@@ -40,6 +40,11 @@ class ProviderKeys:
             self._cached.clear()
         self._cached[tenant_id] = own_keys, time.monotonic() + CACHE_SECONDS
         return own_keys
+
+    async def has_key_for(self, tenant_id: UUID, model: str) -> bool:
+        """Return whether a model is called with a key of the tenant; raises ProviderKeyRefused."""
+        provider = provider_of(model)
+        return provider is not None and provider in await self.of_tenant(tenant_id)
 
     async def _tenants_with_keys(self) -> Collection[UUID]:
         if time.monotonic() >= self._tenants_until:

@@ -75,6 +75,24 @@ async def test_reserves_a_call_of_a_model() -> None:
                 assert await mine.reserve(RUN, "1.1", MODEL, input_tokens=500, output_tokens=1024) == []
 
 
+async def test_reserves_a_call_with_a_key_of_the_tenants_own() -> None:
+    own = {**CALL, "own_key": True}
+    with consumer_pact("chat-agent", "billing-webhook") as pact:
+        request(
+            pact,
+            "a call with an own key to be reserved",
+            "a tenant with a budget",
+            "PUT",
+            f"{RESERVATIONS}/1.2",
+        ).with_body(own, "application/json").will_respond_with(200).with_body(
+            {"warnings": []}, "application/json"
+        )
+        with pact.serve() as server:
+            async with billing(str(server.url)) as mine:
+                amounts = {"input_tokens": 500, "output_tokens": 1024}
+                assert await mine.reserve(RUN, "1.2", MODEL, is_own_key=True, **amounts) == []
+
+
 async def test_hears_of_soft_limits() -> None:
     with consumer_pact("chat-agent", "billing-webhook") as pact:
         given = "a tenant with a soft budget that is exceeded"
