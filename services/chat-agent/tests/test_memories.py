@@ -42,6 +42,15 @@ def test_a_correction_supersedes_and_overwrites_nothing(ann: httpx.Client) -> No
     assert error_of(again) == (409, "memory_superseded")
 
 
+def test_the_same_is_not_there_twice(ann: httpx.Client) -> None:
+    first = add(ann, "I live in Bern")
+    assert add(ann, "i live in bern")["id"] == first["id"]
+    other = add(ann, "I live in Bern", agent="vet")
+    preference = add(ann, "I live in Bern", kind="preference")
+    assert listed(ann) == [preference, other]
+    assert listed(ann, include_superseded=True)[-1] == {**first, "superseded_by": preference["id"]}
+
+
 def test_a_deleted_memory_is_gone_with_what_it_superseded(ann: httpx.Client) -> None:
     old, other = add(ann, "I live in Bern"), add(ann, "I eat no meat", kind="preference")
     new = ann.patch(f"{MEMORIES}/{old['id']}", json={"text": "I live in Basel"}).json()

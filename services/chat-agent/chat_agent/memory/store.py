@@ -59,8 +59,22 @@ async def list_memories(session: AsyncSession, owner: Owner, query: MemoryPage) 
 
 
 async def add(session: AsyncSession, owner: Owner, new: NewMemory) -> Memory:
-    """Store what a person has written; raises TooManyMemories."""
-    return await insert(session, owner, **new.model_dump())
+    """Store what a person has written, in place of the same with other members; raises TooManyMemories."""
+    await lock(session, owner)
+    old = await find_same(session, owner, new)
+    if old is not None and (old.kind, old.expires_at) == (new.kind, new.expires_at):
+        return old
+    memory = await insert(session, owner, **new.model_dump())
+    if old is not None:
+        old.superseded_by = memory.id
+    return memory
+
+
+async def find_same(session: AsyncSession, owner: Owner, new: NewMemory) -> Memory | None:
+    """Return the newest memory that says the same to the same agent, and that nothing has superseded."""
+    is_same = (func.lower(Memory.text) == func.lower(new.text), Memory.agent.is_not_distinct_from(new.agent))
+    query = select(Memory).where(owner.unexpired, Memory.superseded_by.is_(None), *is_same)
+    return (await session.scalars(query.order_by(Memory.created_at.desc()).limit(1))).one_or_none()
 
 
 async def correct(session: AsyncSession, owner: Owner, id: UUID, correction: MemoryCorrection) -> Memory:

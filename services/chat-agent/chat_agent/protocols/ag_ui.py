@@ -108,6 +108,12 @@ class AgUiEvents(ProtocolEncoder):
 
     nested_tool_output = nested_tool_called
 
+    def memory_recalled(self, payload: Payload) -> Iterator[bytes]:
+        """Send what an agent knows or notes of a person, or that it reads a summary."""
+        yield event("CUSTOM", name=payload["type"], value=fields_of(payload))
+
+    memory_noted = history_compacted = memory_recalled
+
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
         """End one agent's step and start the other's."""
         yield event("STEP_FINISHED", stepName=self._agent)

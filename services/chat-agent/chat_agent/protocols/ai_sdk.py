@@ -5,7 +5,14 @@ from typing import Any
 
 import orjson
 
-from chat_agent.protocols.encoder import APPROVAL_FIELDS, DONE, Payload, ProtocolEncoder, data_event
+from chat_agent.protocols.encoder import (
+    APPROVAL_FIELDS,
+    DONE,
+    Payload,
+    ProtocolEncoder,
+    data_event,
+    fields_of,
+)
 from chat_agent.protocols.nested_calls import NestedCalls
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -106,6 +113,12 @@ class UiMessageStream(ProtocolEncoder):
         yield from self.nested_tool_called(payload)
         if payload["call_id"] in self._requested:
             yield from self.tool_output(payload)
+
+    def memory_recalled(self, payload: Payload) -> Iterator[bytes]:
+        """Send what an agent knows or notes of a person, or that it reads a summary."""
+        yield part(f"data-{payload['type'].replace('.', '-')}", data=fields_of(payload))
+
+    memory_noted = history_compacted = memory_recalled
 
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
         """End one agent's step and start the other's."""

@@ -166,8 +166,10 @@ class ChatCompletion(ProtocolEncoder):
     nested_tool_called, nested_tool_output = tool_called, tool_output
 
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
-        """Send a handoff."""
+        """Send a handoff, or what an agent knows or notes of a person."""
         yield self._acme_chunk(payload)
+
+    memory_recalled = memory_noted = history_compacted = agent_changed
 
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
         """Send a request for approval."""
