@@ -472,6 +472,22 @@ def person(url: str, issuer: Issuer) -> Iterator[Callable[..., httpx.Client]]:
 
 
 @pytest.fixture
+def tenant() -> UUID:
+    """Return a tenant that no other test has."""
+    return uuid4()
+
+
+@pytest.fixture
+def admin(person: Callable[..., httpx.Client], tenant: UUID) -> httpx.Client:
+    return person(tenant, f"user:{uuid4()}", role="admin")
+
+
+@pytest.fixture
+def member(person: Callable[..., httpx.Client], tenant: UUID) -> httpx.Client:
+    return person(tenant, f"user:{uuid4()}")
+
+
+@pytest.fixture
 def ann(person: Callable[..., httpx.Client]) -> httpx.Client:
     return person()
 

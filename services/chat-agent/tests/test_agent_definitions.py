@@ -15,16 +15,6 @@ Person = Callable[..., httpx.Client]
 Definition = dict[str, Any]
 
 
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, role="admin")
-
-
 def definition(**members: Any) -> Definition:
     return {"instructions": "You help.", **members}
 

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -46,21 +46,6 @@ def settings(settings: Settings) -> Settings:
 def standard_url(settings: Settings) -> Iterator[str]:
     with serving(create_app(with_guardrails(settings, "standard"))) as url:
         yield url
-
-
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Callable[..., httpx.Client], tenant: UUID) -> httpx.Client:
-    return person(tenant, role="admin")
-
-
-@pytest.fixture
-def member(person: Callable[..., httpx.Client], tenant: UUID) -> httpx.Client:
-    return person(tenant)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -25,21 +25,6 @@ REVIEW = "Can you review this Python function? def add(a, b): return a - b"
 def settings(settings: Settings) -> Settings:
     models = {"openai/sandbox-small": DirectModel(tenants=frozenset({"*"}))}
     return settings.model_copy(update={"direct_models": models, "model_max_attempts": 1})
-
-
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}", role="admin")
-
-
-@pytest.fixture
-def member(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}")
 
 
 def chat(client: httpx.Client, agent: str, message: str = "Hello") -> dict[str, Any]:

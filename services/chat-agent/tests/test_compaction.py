@@ -66,16 +66,6 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"model_context_lengths": {"sandbox-large": 100_000}})
 
 
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}", role="admin")
-
-
 class Talk:
     """Ann's conversation with an agent."""
 

@@ -26,7 +26,6 @@ from .test_compaction import SOON, WRITES_SUMMARY, Call, Talk, usage
 
 __all__ = ["usage"]
 
-Person = Callable[..., httpx.Client]
 Usage = Callable[[], list[dict[str, Any]]]
 REPLICA = Path(__file__).parent / "replica.py"
 
@@ -72,11 +71,6 @@ def model_url(model: Model) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"model_context_lengths": {"sandbox-large": 100_000}})
-
-
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import pytest
@@ -11,16 +11,6 @@ from .client_helpers import RUNS, error_of
 from .test_agent_definitions import AGENTS, definition, published, save
 
 Person = Callable[..., httpx.Client]
-
-
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}", role="admin")
 
 
 def dry_run(client: httpx.Client, message: str = "Hello", **body: Any) -> httpx.Response:

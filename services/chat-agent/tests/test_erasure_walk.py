@@ -53,11 +53,6 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
 def fill(settings: Settings, tenant: UUID) -> Callable[[str], None]:
     """Insert rows of a person into all tables, and a grant for an MCP server."""
     database = settings.database_url.get_secret_value()

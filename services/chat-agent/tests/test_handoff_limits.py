@@ -32,21 +32,6 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"run_lease_seconds": 5.0})
 
 
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Callable[..., httpx.Client], tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}", role="admin")
-
-
-@pytest.fixture
-def member(person: Callable[..., httpx.Client], tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}")
-
-
 def finished(client: httpx.Client, message: str) -> Run:
     return wait_until_finished(client, start_run(client, message, agent_type="support"))
 

@@ -42,21 +42,6 @@ def settings(settings: Settings, server: TenantServer) -> Settings:
     return settings.model_copy(update={"tool_private_hosts": frozenset({urlsplit(server.url).netloc})})
 
 
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}", role="admin")
-
-
-@pytest.fixture
-def member(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}")
-
-
 def get_tool(url: str, path: str, **members: Any) -> Json:
     """Return the document of a tool without arguments."""
     return {"description": "Read.", "endpoint": {"url": f"{url}{path}"}, **members}

@@ -59,21 +59,6 @@ def _good_again(good: StatelessServer, before_discovery: WithoutDiscovery) -> It
     before_discovery.methods.clear()
 
 
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}", role="admin")
-
-
-@pytest.fixture
-def member(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}")
-
-
 def put(client: httpx.Client, url: str, name: str = "shop", **config: Any) -> httpx.Response:
     return client.put(f"{SERVERS}/{name}", json={"url": url, **config})
 

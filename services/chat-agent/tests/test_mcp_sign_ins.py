@@ -58,11 +58,6 @@ def _good_again(shop: StatelessServer, accounts: AuthorizationServer) -> Iterato
 
 
 @pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
 def admin(person: Person, tenant: UUID, shop_url: str, accounts: AuthorizationServer) -> httpx.Client:
     """Give an admin who has registered the server, signed in, and published an agent."""
     client = person(tenant, f"user:{uuid4()}", role="admin")

@@ -79,11 +79,6 @@ def read_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
 def admin(person: Person, tenant: UUID) -> httpx.Client:
     client = person(tenant, f"user:{uuid4()}", role="admin")
     members = {"memory": {"read": True, "write": True}, "settings": {"parallel_tool_calls": False}}

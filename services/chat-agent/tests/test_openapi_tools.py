@@ -2,9 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable
 from typing import Any
-from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -16,18 +14,7 @@ from .odd_values import ODD, walk
 from .tenant_server import TOOLS, save_tool, tool_problems
 
 Json = dict[str, Any]
-Person = Callable[..., httpx.Client]
 SERVER = "https://orders.example.com/v2"
-
-
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, role="admin")
 
 
 def document(operation: Json, path: str = "/orders/{id}", **members: Any) -> Json:

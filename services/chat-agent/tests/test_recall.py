@@ -45,16 +45,6 @@ def model_url(model_calls: list[Call]) -> Iterator[str]:
 
 
 @pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Person, tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}", role="admin")
-
-
-@pytest.fixture
 def ann(person: Person, tenant: UUID) -> httpx.Client:
     return person(tenant, f"user:{uuid4()}")
 

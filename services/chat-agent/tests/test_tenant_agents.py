@@ -56,21 +56,6 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"direct_models": models, "run_lease_seconds": 5.0})
 
 
-@pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Callable[..., httpx.Client], tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}", role="admin")
-
-
-@pytest.fixture
-def member(person: Callable[..., httpx.Client], tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}")
-
-
 def chat(client: httpx.Client, message: str = "Hello", agent: str = "support", **more: Any) -> dict[str, Any]:
     response = client.post(CHAT, json={"message": message, "agent_type": agent, **more})
     assert response.status_code == 200, response.text

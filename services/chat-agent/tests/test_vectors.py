@@ -57,11 +57,6 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
 def ann(person: Person, tenant: UUID) -> httpx.Client:
     published(person(tenant, f"user:{uuid4()}", role="admin"), "friend", memory={"read": True})
     return person(tenant, f"user:{uuid4()}")
