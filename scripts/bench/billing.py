@@ -202,7 +202,7 @@ async def measure_chat_agent(  # noqa: PLR0913, PLR0917  # what is measured, and
 
 
 async def subscribe(pool: asyncpg.Pool, tenants: Sequence[UUID]) -> None:
-    """Give tenants a plan whose soft limits let all through."""
+    """Assign tenants a plan whose soft limits let all through."""
     await pool.executemany(
         "insert into subscriptions (id, tenant_id, plan_code, status, seats, items) "
         "values ($1, $2, 'pro', 'active', 1, '[]')",

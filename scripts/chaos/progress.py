@@ -15,7 +15,7 @@ LINE_SECONDS = 10
 
 
 class ProgressLog:
-    """Tells the operator how far it is."""
+    """Prints how far it is."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

@@ -58,7 +58,7 @@ def start(client: StripeClient, price: str, tenant_id: UUID) -> Any:
 
 
 def change_seats(client: StripeClient, subscription: Any) -> None:
-    """Give a subscription another number of seats."""
+    """Change the number of seats of a subscription."""
     item = subscription["items"].data[0]
     quantity = random.randint(1, MAX_SEATS)  # noqa: S311  # no secret
     client.v1.subscriptions.update(

@@ -113,7 +113,7 @@ export class AcmeClient {
     return this.#call(conversationPath(conversationId));
   }
 
-  /** Give a conversation another title; its place in the list stays. */
+  /** Change the title of a conversation; its place in the list stays. */
   renameConversation(conversationId: string, title: string): Promise<Conversation> {
     return this.#call(conversationPath(conversationId), this.#json("PATCH", { title }));
   }

@@ -100,7 +100,7 @@ class CountedModel(WrapperModel):
 async def judging(
     acme: AcmeClient, url: str, model: str, token: Callable[[], Awaitable[str]]
 ) -> AsyncIterator[JudgeUsage]:
-    """Let a model of ours judge wherever a case names no other; what it used is counted."""
+    """Judge with a model of ours wherever a case names no other; what it used is counted."""
     usage = JudgeUsage(model)
     hooks = {"response": [usage.note_run]}
     http = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, event_hooks=hooks)

@@ -112,7 +112,7 @@ def record(trace: Trace) -> None:
 
 
 class RunSpans(CaseLifecycle[Inputs, Any, Any]):
-    """Gives evaluators the run's spans and its own duration, without the connection's."""
+    """Provides evaluators with the run's spans and its own duration, without the connection's."""
 
     async def prepare_context(self, ctx: EvaluatorContext[Any, Any, Any]) -> EvaluatorContext[Any, Any, Any]:
         """Put in place of this process's spans and time those of the run."""

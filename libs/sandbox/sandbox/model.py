@@ -149,7 +149,7 @@ async def list_calls(request: Request) -> list[Json]:
 
 @control.post("/resume", status_code=204)
 async def resume_calls(request: Request) -> None:
-    """Let the calls go on that `pause-after` has paused."""
+    """Resume the calls that `pause-after` has paused."""
     for call in request.app.state.calls:
         call.is_paused = False
 

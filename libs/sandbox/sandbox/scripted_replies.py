@@ -182,7 +182,7 @@ def _quotes(request: ModelRequest) -> list[str]:
 
 
 def _attachments(request: ModelRequest) -> list[str]:
-    """Say which images and files came with the conversation."""
+    """Return which images and files came with the conversation."""
     all_ = [one for item in request.items if isinstance(item, Message) for one in item.attachments]
     return [f"I was sent {', '.join(all_)}."] if all_ else []
 

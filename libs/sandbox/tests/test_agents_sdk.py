@@ -28,7 +28,7 @@ def wire(request: pytest.FixtureRequest, model: AsyncOpenAI) -> Model:
 
 @function_tool
 def current_time() -> str:
-    """Tell the time."""
+    """Return the time."""
     return "12:34 UTC"
 
 

@@ -90,7 +90,7 @@ class Bus:
             return await session.scalar(waiting) or 0
 
     async def all_sent(self) -> bool:
-        """Tell whether the outbox is empty."""
+        """Return whether the outbox is empty."""
         return not await self.unpublished()
 
     async def sent(self) -> list[Any]:
@@ -118,7 +118,7 @@ class Bus:
         return [(one["message_id"], one["times_delivered"]) for one in found]
 
     async def delivered_all(self) -> bool:
-        """Tell whether the reader has acknowledged the whole stream."""
+        """Return whether the reader has acknowledged the whole stream."""
         if not await self.redis.exists(self.stream):
             return False
         newest = (await self.redis.xinfo_stream(self.stream))["last-generated-id"]
@@ -127,7 +127,7 @@ class Bus:
         return bool(group and group["last-delivered-id"] == newest and not group["pending"])
 
     async def settled(self, *numbers: int) -> bool:
-        """Tell whether handlers have left just these, in any order, and nothing remains to be done."""
+        """Return whether handlers have left just these, in any order, and nothing remains to be done."""
         return await self.delivered_all() and sorted(await self.effects()) == sorted(numbers)
 
 
@@ -144,25 +144,25 @@ async def open_bus(database_url: str, redis_url: str) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 def bus_on() -> Callable[[str, str], AbstractAsyncContextManager[Bus]]:
-    """Give the function that opens a bus on servers of the test's own."""
+    """Return the function that opens a bus on servers of the test's own."""
     return open_bus
 
 
 @pytest.fixture(scope="session")
 def bus_url(databases: Databases) -> str:
-    """Give the address of the bus's database."""
+    """Return the address of the bus's database."""
     return databases.fresh("bus")
 
 
 @pytest.fixture
 async def bus(bus_url: str, redis_url: str) -> AsyncIterator[Bus]:
-    """Give a bus on this worker's servers."""
+    """Return a bus on this worker's servers."""
     async with open_bus(bus_url, redis_url) as bus:
         yield bus
 
 
 async def holds(condition: Callable[[], Awaitable[object]]) -> bool:
-    """Tell whether a condition is fulfilled; of servers that are away nobody can tell, so it is not yet."""
+    """Return whether a condition is fulfilled; while servers are away, it is not."""
     try:
         return bool(await condition())
     except (ConnectionError, OSError, DBAPIError):
@@ -171,14 +171,14 @@ async def holds(condition: Callable[[], Awaitable[object]]) -> bool:
 
 @pytest.fixture
 async def rates(redis_url: str) -> AsyncIterator[CallRates]:
-    """Give what counts calls, with the limits that a service has by default."""
+    """Return what counts calls, with the limits that a service has by default."""
     async with Redis.from_url(redis_url) as redis:
         yield CallRates("shop", Limits(redis), CallLimits())
 
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]:
-    """Give a function that waits for what some worker will bring about."""
+    """Return a function that waits for what some worker will bring about."""
 
     async def wait(condition: Callable[[], Awaitable[object]]) -> None:
         async with time_limit():

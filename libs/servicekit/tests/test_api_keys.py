@@ -41,11 +41,11 @@ GOOD = {
 
 @dataclass
 class Auth:
-    """What it says, and what it was asked."""
+    """What it says, and the requests that it got."""
 
     answer: dict[str, Any] = field(default_factory=lambda: dict(GOOD))
     status: int = 200
-    asked: list[dict[str, str]] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)
     issued: int = 0
     # The first so many of the tokens that it has issued are no longer believed.
     void: int = 0
@@ -65,7 +65,7 @@ class Auth:
     async def introspect(self, request: Request) -> Response:
         if int(request.headers["authorization"].removeprefix("Bearer own-")) <= self.void:
             return JSONResponse({}, 401)
-        self.asked.append(await request.json())
+        self.requests.append(await request.json())
         return JSONResponse(self.answer, self.status, {"Retry-After": "7"})
 
 
@@ -122,7 +122,7 @@ async def ask(client: httpx.AsyncClient, key: str = KEY, **headers: str) -> http
 async def test_lets_in_whom_auth_knows(client, other):
     answer = await ask(client)
     assert answer.json() == {"subject": "service:ak.1", "role": "member", "key": f"{{{TENANT}}}:x"}
-    assert other.asked == [{"key": KEY, "address": "198.51.100.7"}]
+    assert other.requests == [{"key": KEY, "address": "198.51.100.7"}]
 
 
 async def test_asks_nobody_about_what_cannot_be_a_key(client, other):
@@ -136,7 +136,7 @@ async def test_asks_nobody_about_what_cannot_be_a_key(client, other):
         answer = await ask(client, key)
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_api_key")
         assert "mistyped" in answer.json()["detail"]
-    assert other.asked == []
+    assert other.requests == []
 
 
 async def test_tells_that_a_key_has_expired(client, other):
@@ -151,10 +151,10 @@ async def test_asks_once_in_a_while_and_once_for_many_at_a_time(client, other, c
     assert {answer.status_code for answer in answers} == {200}
     clock.now += api_keys.CACHE_SECONDS - 0.1
     await ask(client)
-    assert len(other.asked) == 1
+    assert len(other.requests) == 1
     clock.now += 0.1
     await ask(client)
-    assert len(other.asked) == 2
+    assert len(other.requests) == 2
 
 
 async def test_keeps_a_word_for_less_than_the_five_seconds_in_which_a_revocation_counts(client, other, clock):
@@ -170,7 +170,7 @@ async def test_remembers_keys_that_do_not_work_too_but_not_for_ever(client, othe
         answer = await ask(client)
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_api_key")
         assert "Unknown API key" in answer.json()["detail"]
-    assert len(other.asked) == 1
+    assert len(other.requests) == 1
     other.answer = GOOD
     clock.now += api_keys.CACHE_SECONDS
     assert (await ask(client)).status_code == 200
@@ -182,13 +182,13 @@ async def test_remembers_only_so_many(client, other, monkeypatch):
     keys = [api_keys.format_key(uuid4(), "cd" * 32) for _ in range(3)]
     for key in (*keys, keys[2], keys[0]):
         await ask(client, key)
-    assert [one["key"] for one in other.asked] == [*keys, keys[0]]
+    assert [one["key"] for one in other.requests] == [*keys, keys[0]]
 
 
 async def test_asks_again_for_another_address(client, other):
     for address in ("203.0.113.1", "203.0.113.1", "203.0.113.2"):
         await ask(client, **{"X-Forwarded-For": address})
-    assert [one["address"] for one in other.asked] == ["203.0.113.1", "203.0.113.2"]
+    assert [one["address"] for one in other.requests] == ["203.0.113.1", "203.0.113.2"]
 
 
 @pytest.mark.parametrize("lack", [{"scopes": []}, {"role": None}, {"tenant_id": None}])

@@ -223,8 +223,8 @@ async def test_commits_before_it_answers(http: httpx.AsyncClient) -> None:
 
 
 async def test_a_well_formed_request_id_is_used_and_another_is_replaced(http: httpx.AsyncClient) -> None:
-    kept = await http.get("/closed", headers={"X-Request-Id": "order-42"})
-    assert kept.headers["x-request-id"] == kept.json()["request_id"] == "order-42"
+    answer = await http.get("/closed", headers={"X-Request-Id": "order-42"})
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == "order-42"
     for bad in ("a b", "x" * 129, "semi;colon"):
         answer = await http.get("/closed", headers={"X-Request-Id": bad})
         assert UUID(answer.headers["x-request-id"])

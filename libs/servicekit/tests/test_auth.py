@@ -193,8 +193,9 @@ async def test_never_repeats_a_token(http, issuer, caplog):
     caplog.set_level(logging.DEBUG)
     token = issuer.token(aud="other")
     answer = await http.get("/read", headers=bearer(token))
-    told = answer.text + str(answer.headers) + caplog.text + repr([vars(record) for record in caplog.records])
-    assert not [part for part in token.split(".") if part in told]
+    output = answer.text + str(answer.headers) + caplog.text
+    output += repr([vars(record) for record in caplog.records])
+    assert not [part for part in token.split(".") if part in output]
 
 
 async def test_takes_a_token_from_nowhere_but_the_header(http, issuer):
@@ -278,10 +279,10 @@ async def test_refuses_a_header_that_comes_twice(http, issuer, name):
     problem(await http.get("/me", headers=headers), 400, "header_repeated")
 
 
-@pytest.mark.parametrize("wanted", ["viewer", "member", "admin"])
-async def test_lowers_the_role_on_demand(http, issuer, wanted):
-    answer = await http.get("/me", headers=bearer(issuer.token(role="admin"), X_Tenant_Role=wanted))
-    assert answer.json()["role"] == wanted
+@pytest.mark.parametrize("requested", ["viewer", "member", "admin"])
+async def test_lowers_the_role_on_demand(http, issuer, requested):
+    answer = await http.get("/me", headers=bearer(issuer.token(role="admin"), X_Tenant_Role=requested))
+    assert answer.json()["role"] == requested
 
 
 async def test_lets_every_check_see_the_lowered_role(http, issuer):
@@ -291,15 +292,19 @@ async def test_lets_every_check_see_the_lowered_role(http, issuer):
     problem(await http.get("/write", headers=headers), 403, "forbidden")
 
 
-@pytest.mark.parametrize(("held", "wanted"), [("viewer", "member"), ("member", "owner"), ("admin", "owner")])
-async def test_never_raises_a_role(http, issuer, held, wanted):
-    headers = bearer(issuer.token(role=held), X_Tenant_Role=wanted)
+@pytest.mark.parametrize(
+    ("role", "requested"), [("viewer", "member"), ("member", "owner"), ("admin", "owner")]
+)
+async def test_never_raises_a_role(http, issuer, role, requested):
+    headers = bearer(issuer.token(role=role), X_Tenant_Role=requested)
     problem(await http.get("/me", headers=headers), 403, "role_escalation")
 
 
-@pytest.mark.parametrize("wanted", ["", "root", "Viewer", "viewer,viewer", "viewer, member", "viewer;", "*"])
-async def test_refuses_a_role_that_is_none(http, issuer, wanted):
-    headers = bearer(issuer.token(role="owner"), X_Tenant_Role=wanted)
+@pytest.mark.parametrize(
+    "requested", ["", "root", "Viewer", "viewer,viewer", "viewer, member", "viewer;", "*"]
+)
+async def test_refuses_a_role_that_is_none(http, issuer, requested):
+    headers = bearer(issuer.token(role="owner"), X_Tenant_Role=requested)
     problem(await http.get("/me", headers=headers), 400, "invalid_role")
 
 

@@ -52,12 +52,12 @@ class Neighbour:
 class HangingUp:
     """A side that says the same to so many requests of each connection, and hangs up on the next."""
 
-    def __init__(self, after: int, said: bytes) -> None:
+    def __init__(self, after: int, response: bytes) -> None:
         self.url = ""
         self.connections = 0
         self.requests = 0
         self._after = after
-        self._said = said
+        self._response = response
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -68,17 +68,17 @@ class HangingUp:
                 break
             self.requests += 1
             if number < self._after:
-                writer.write(self._said)
-            if b"half" in self._said:
+                writer.write(self._response)
+            if b"half" in self._response:
                 break
         writer.close()
 
 
 @asynccontextmanager
 async def hanging_up(
-    after: int, said: bytes = b"HTTP/1.1 204 No Content\r\n\r\n"
+    after: int, response: bytes = b"HTTP/1.1 204 No Content\r\n\r\n"
 ) -> AsyncIterator[HangingUp]:
-    side = HangingUp(after, said)
+    side = HangingUp(after, response)
     server = await asyncio.start_server(side.answer, "127.0.0.1", 0)
     side.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     async with server:
@@ -212,17 +212,17 @@ async def test_without_credentials_there_is_no_token() -> None:
 
 
 async def test_sends_json_whatever_it_holds(service: ServiceClient, neighbour: Neighbour) -> None:
-    said = {"text": "Grüße", "count": 2**70, "more": [None, True, 1.5]}
-    answer = await service.request("POST", "/things", on_behalf_of=(TENANT, ANN), json=said)
+    body = {"text": "Grüße", "count": 2**70, "more": [None, True, 1.5]}
+    answer = await service.request("POST", "/things", on_behalf_of=(TENANT, ANN), json=body)
     assert answer.json() == {}
     (request,) = neighbour.calls
     assert request.headers["content-type"] == "application/json"
-    assert neighbour.bodies == [said]
+    assert neighbour.bodies == [body]
 
 
 async def test_sends_the_request_as_it_is(service: ServiceClient, neighbour: Neighbour) -> None:
-    asked = {"query": "a b&c=ü+%/?#", "limit": 5}
-    await service.request("GET", "/things", on_behalf_of=(TENANT, ANN), params=asked)
+    query = {"query": "a b&c=ü+%/?#", "limit": 5}
+    await service.request("GET", "/things", on_behalf_of=(TENANT, ANN), params=query)
     (request,) = neighbour.calls
     assert dict(request.query_params) == {"query": "a b&c=ü+%/?#", "limit": "5"}
     assert neighbour.bodies == [None]
@@ -275,7 +275,7 @@ async def test_hanging_up_is_unavailable_after_three_tries(method: str) -> None:
 
 async def test_half_an_answer_is_none() -> None:
     half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
-    async with hanging_up(after=9, said=half) as side, aclosing(HttpPool()) as http:
+    async with hanging_up(after=9, response=half) as side, aclosing(HttpPool()) as http:
         with pytest.raises(DependencyUnavailable):
             await send(http, "GET", side.url)
     assert side.requests == 3

@@ -27,8 +27,8 @@ class Note(BaseModel):
 
 
 @router.post("/notes")
-async def note(given: Note) -> int:
-    return len(given.text)
+async def note(body: Note) -> int:
+    return len(body.text)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[Postgres, Postgres]]:
 
 
 async def read_only(server: Postgres, word: str) -> None:
-    """Let a server take writes or not, as a failover does; sessions that are open hear of it, too."""
+    """Make a server take writes or not, as a failover does; for sessions that are open, too."""
     for statement in (
         f"alter system set default_transaction_read_only = {word}",
         "select pg_reload_conf()",

@@ -235,7 +235,7 @@ async def test_the_age_of_the_oldest_waiting_event_is_known(bus: Any, until: Any
 
 @asynccontextmanager
 async def full(redis: Any) -> AsyncIterator[None]:
-    """Let Redis have no memory left; as on a bus, it evicts nothing."""
+    """Leave Redis no memory; as on a bus, it evicts nothing."""
     await redis.config_set("maxmemory", "1")
     try:
         yield

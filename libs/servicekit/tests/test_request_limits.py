@@ -26,13 +26,13 @@ class Note(RequestModel):
 
 
 @router.post("/notes")
-async def note(given: Note) -> int:
-    return len(given.text)
+async def note(body: Note) -> int:
+    return len(body.text)
 
 
 @router.post("/small", max_body_size=100)
-async def small(given: Note) -> int:
-    return len(given.text)
+async def small(body: Note) -> int:
+    return len(body.text)
 
 
 @router.post("/form")

@@ -194,11 +194,11 @@ async def test_lets_no_token_bring_its_own_key_or_rules(verifier, issuer, name):
             "jwk": attacker.key.jwk,
             "crit": ["exp"],
         }
-        asked = len(issuer.requests)
+        count = len(issuer.requests)
         token = attacker.token(header={name: values.get(name, "DEF"), "kid": issuer.key.kid})
         assert (await refusal(verifier, token)).reason == "forbidden_header"
         assert attacker.requests == []
-        assert len(issuer.requests) == asked
+        assert len(issuer.requests) == count
 
 
 async def test_refuses_forbidden_headers_even_when_we_signed_them(verifier, issuer):
@@ -381,7 +381,7 @@ async def test_refuses_tokens_that_expire_before_they_are_issued(verifier, issue
 
 
 async def test_a_jump_of_the_wall_clock_costs_no_fetch_and_no_outage(verifier, issuer, clock):
-    asked = len(issuer.requests)
+    count = len(issuer.requests)
     for jump in (3600, -7200):
         clock.now += jump
         now = int(clock.now)
@@ -389,7 +389,7 @@ async def test_a_jump_of_the_wall_clock_costs_no_fetch_and_no_outage(verifier, i
         assert (
             await refusal(verifier, issuer.token(iat=now - 900, nbf=0, exp=now - 100))
         ).reason == "expired"
-    assert len(issuer.requests) == asked
+    assert len(issuer.requests) == count
 
 
 def proper_parts(issuer: Issuer) -> tuple[dict, dict]:
@@ -558,9 +558,9 @@ async def test_refuses_huge_or_shapeless_tokens_within_a_millisecond(verifier, t
     ],
 )
 async def test_looks_for_no_key_under_an_improper_id(verifier, issuer, kid):
-    asked = len(issuer.requests)
+    count = len(issuer.requests)
     assert (await refusal(verifier, issuer.token(header={"kid": kid}))).reason == "malformed_kid"
-    assert len(issuer.requests) == asked
+    assert len(issuer.requests) == count
 
 
 async def test_refuses_every_flipped_bit_of_a_signature(verifier, issuer):
@@ -636,17 +636,17 @@ async def test_tells_of_what_it_believed_whether_it_would_still(issuer, cache, c
 
 
 async def test_asks_last_whether_the_token_was_revoked(cache, issuer):
-    asked: list[Principal] = []
+    principals: list[Principal] = []
 
     async def revoked(principal: Principal) -> bool:
-        asked.append(principal)
+        principals.append(principal)
         return principal.session_id == "gone"
 
     verifier = TokenVerifier(cache, issuer=issuer.issuer, audiences=["acme-api"], revoked=revoked)
     assert await verifier.verify(issuer.token(sid="here"))
     assert (await refusal(verifier, issuer.token(sid="gone"))).reason == "revoked"
     await refusal(verifier, issuer.token(sid="here", aud="other"))
-    assert [principal.session_id for principal in asked] == ["here", "gone"]
+    assert [principal.session_id for principal in principals] == ["here", "gone"]
 
 
 @pytest.mark.parametrize("leeway", [-1, 61])

@@ -52,7 +52,7 @@ def proper(issuer: Issuer) -> tuple[dict, dict]:
 
 
 async def believed(verifier: TokenVerifier, token: str) -> Principal | None:
-    """Give the principal, or None for a refusal; anything else that is raised fails the test."""
+    """Return the principal, or None for a refusal; anything else that is raised fails the test."""
     try:
         return await verifier.verify(token)
     except InvalidToken:
@@ -60,7 +60,7 @@ async def believed(verifier: TokenVerifier, token: str) -> Principal | None:
 
 
 def oracle(issuer: Issuer, token: str) -> dict | None:
-    """Say what the other library reads in the token, None if it refuses."""
+    """Return what the other library reads in the token, None if it refuses."""
     essential = {"essential": True}
     registry = jwt.JWTClaimsRegistry(
         now=NOW,

@@ -49,7 +49,7 @@ RESUMED = events(
 
 @pytest.fixture
 def wrong(chaos: Any) -> Any:
-    """Give a function that gives what is wrong with a run that is good but for what is said."""
+    """Return a function that lists what is wrong with a run that is good but for one change."""
 
     def look(
         received: list[RunEvent] = GOOD, log: list[RunEvent] | None = None, **more: Any

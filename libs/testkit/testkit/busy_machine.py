@@ -10,7 +10,7 @@ LIMITS = FetchLimits(connect_timeout=60, read_timeout=60, total_timeout=60)
 
 
 def wait_longer(patch: pytest.MonkeyPatch) -> None:
-    """Let Postgres, its pools, sources of keys and rate limits take as long as a busy machine does."""
+    """Allow Postgres, its pools, sources of keys and rate limits as long as a busy machine takes."""
     patch.setattr(postgres, "CONNECT_SECONDS", 60)
     patch.setattr(cache, "DEFAULT_POLICY", JwksPolicy(wait_timeout=60, limits=LIMITS))
     patch.setattr(rate_limits, "TIMEOUT_SECONDS", 30.0)

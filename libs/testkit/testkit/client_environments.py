@@ -83,7 +83,7 @@ def is_unused(ready: Path) -> bool:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Let one process at a time install an environment."""
+    """Allow one process at a time to install an environment."""
     INSTALLED.mkdir(parents=True, exist_ok=True)
     with (INSTALLED / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -90,7 +90,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _busy_machine() -> Iterator[None]:
-    """Let what services wait for take as long as a busy machine does."""
+    """Allow what services wait for as long as a busy machine takes."""
     with pytest.MonkeyPatch.context() as patch:
         busy_machine.wait_longer(patch)
         yield

@@ -51,7 +51,7 @@ def page(pytestconfig: pytest.Config) -> str:
 
 
 def rows(page: str) -> Iterator[list[str]]:
-    """Give the cells of every row that begins with a requirement."""
+    """Return the cells of every row that begins with a requirement."""
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if NUMBERS.match(cells[0]):

@@ -13,7 +13,7 @@ KEEPS = re.compile(r"_(pepper|encryption_key|sealing_key|ip_hash_salt)$")
 
 
 def secrets_of(service: str) -> dict[str, str]:
-    """Give a service's secrets, as its settings declare them: field and variable."""
+    """Return a service's secrets, as its settings declare them: field and variable."""
     fields = module(service, "settings").Settings.model_fields.items()
     return {
         name: name.upper()

@@ -23,7 +23,7 @@ def takes_slashes(app: FastAPI, path: str) -> bool:
 
 
 def respelled(app: FastAPI) -> Iterator[str]:
-    """Give every path of an app with a trailing slash added or removed."""
+    """Return every path of an app with a trailing slash added or removed."""
     known = {route.path for route in every_route(app.routes) if route.path}
     for path in sorted(known | {app.openapi_url or "/", app.docs_url or "/"}):
         filled = re.sub(r"{\w+(:\w+)?}", UUID, path)

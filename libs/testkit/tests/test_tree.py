@@ -13,7 +13,7 @@ NOT_FOR_SERVICES = SERVICES | {"testkit", "sandbox", "starter_cli", "acme_evals"
 
 
 def imports(package: Path) -> Iterator[tuple[Path, str]]:
-    """Give every module of a package with the top-level names that it imports."""
+    """Return every module of a package with the top-level names that it imports."""
     for module in package.rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Import):

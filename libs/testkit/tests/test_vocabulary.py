@@ -41,6 +41,14 @@ BANNED = {
     "underway": "running, unacknowledged",
     "unlikeness": "anomaly",
 }
+# What a docstring does not begin with, and what to write instead.
+VAGUE = {
+    "Give": "Return, Assign, Add",
+    "Tell": "Return, Notify, Publish",
+    "Say": "Return, Print, Encode",
+    "Hear": "Read, Receive, Consume",
+    "Let": "Allow, Make, and what is done",
+}
 VERBS = {"tell", "tells", "hear", "say", "speak", "ear", "desk"}
 PACKAGES = sorted(
     path.parent for member in ("libs", "services") for path in ROOT.glob(f"{member}/*/*/__init__.py")
@@ -69,6 +77,24 @@ def functions(source: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name, node.lineno
+
+
+def docstrings(source: Path) -> Iterator[tuple[str, int]]:
+    """Return the docstrings of a module, with the lines of what they describe."""
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield ast.get_docstring(node) or "", getattr(node, "lineno", 1)
+
+
+def vague_docstrings(folder: Path) -> list[str]:
+    """Return where a docstring begins with a word that says too little, and what to write instead."""
+    return [
+        f"{source.relative_to(ROOT)}:{line}: {first} (write {VAGUE[word]})"
+        for source in sorted(folder.rglob("*.py"))
+        for docstring, line in docstrings(source)
+        for first in docstring.split()[:1]
+        if (word := first.removesuffix("s")) in VAGUE
+    ]
 
 
 def words(name: str) -> list[str]:
@@ -108,3 +134,16 @@ def test_no_test_is_named_with_a_banned_word(folder):
         for name, line in functions(source)
         if set(words(name)) & (BANNED.keys() - VERBS)
     ] == []
+
+
+def test_a_docstring_is_judged_by_its_first_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    (tmp_path / "a.py").write_text(
+        '"""Tells the time."""\n\ndef b():\n    """Return what to say."""\n\nclass C:\n    """Let it be."""\n'
+    )
+    assert [one.partition(" (")[0] for one in vague_docstrings(tmp_path)] == ["a.py:1: Tells", "a.py:6: Let"]
+
+
+@pytest.mark.parametrize("folder", [*PACKAGES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_docstring_begins_with_a_vague_verb(folder):
+    assert vague_docstrings(folder) == []

@@ -27,7 +27,7 @@ PACKAGES = sorted(
 
 
 def imported(package: Path) -> set[str]:
-    """Give the packages that a package imports, itself left out."""
+    """Return the packages that a package imports, itself left out."""
     found: set[str] = set()
     for source in package.rglob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
@@ -52,7 +52,7 @@ def test_a_package_imports_none_that_it_may_not(package):
 
 
 def declared(package: Path) -> set[str]:
-    """Give the distributions that a package asks for, and those that what it shares with others asks for."""
+    """Return the distributions that a package requires, and those that what it shares requires."""
     project = tomllib.loads((package.parent / "pyproject.toml").read_text())["project"]
     names = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
     return names.union(*(declared(FOLDERS[name] / "package") for name in names & FOLDERS.keys()))

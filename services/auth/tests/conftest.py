@@ -52,7 +52,7 @@ Variables = dict[str, Any]
 
 @pytest.fixture(scope="session", autouse=True)
 def _busy_vault() -> Iterator[None]:
-    """Let Vault take as long as a busy machine does; `production_limits` sets this back."""
+    """Allow Vault as long as a busy machine takes; `production_limits` sets this back."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vault, "SIGNING", replace(vault.SIGNING, attempt=30, total=60, queue=60))
         yield

@@ -51,7 +51,7 @@ async def register(auth: Any, bundle: dict[str, Any], key: Authenticator, **lies
 
 
 async def challenged(auth: Any, email: str = "ann@example.com", **more: Any) -> dict[str, Any]:
-    """Give the right password for an account with a second factor; what it says then."""
+    """Sign in with the right password of an account with a second factor; return the answer."""
     answer = await auth.sign_in(email, **more)
     assert (answer.status_code, answer.json()["code"]) == (401, "second_factor_required"), answer.text
     return answer.json()

@@ -171,7 +171,7 @@ async def revoking_credential(team: Team) -> Request:
 
 
 async def with_app(team: Team) -> None:
-    """Let the member have an authenticator app, and prove themself with it."""
+    """Set up an authenticator app for the member, and verify it."""
     app = await enrol(team.auth, team.member)
     stepped = await team.auth.post("step-up", team.member["access_token"], code=app.code)
     team.member.update(stepped.json())

@@ -32,7 +32,7 @@ async def restore(auth, token):
 
 
 async def age(auth, days):
-    """Let time go by."""
+    """Advance the time."""
     for table, column in (("users", "erase_after"), ("email_tokens", "expires_at")):
         await auth.database.execute(
             f"update {table} set {column} = {column} - make_interval(days => $1)",  # noqa: S608  # ours

@@ -6,7 +6,7 @@ import pytest
 
 
 def audit_lines(capsys):
-    """Give what the log says of the audit log."""
+    """Return what the log says of the audit log."""
     for handler in logging.getLogger().handlers:
         handler.flush()
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -245,7 +245,7 @@ class KeysInUse(RuleBasedStateMachine):
             assert refusal, "a token outlived its time"
 
     def may_be_new_to(self, cache: Cache, kid: str) -> bool:
-        """Tell whether a patient verifier has not heard of the key that had to sign at once."""
+        """Return whether a patient verifier does not know the key that had to sign at once."""
         hurried = self.hurried.get(kid)
         return cache.is_patient and hurried is not None and cache.asked <= hurried
 

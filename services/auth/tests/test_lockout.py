@@ -33,7 +33,7 @@ async def owner(auth):
 
 
 async def pass_time(redis_url, key, seconds):
-    """Let time pass for the counters whose names end so."""
+    """Advance the time of the counters whose names end so."""
     async with Redis.from_url(redis_url) as redis:
         async for name in redis.scan_iter(f"*:{key}"):
             left = await redis.pttl(name)
@@ -41,7 +41,7 @@ async def pass_time(redis_url, key, seconds):
 
 
 async def forgive_addresses(redis_url):
-    """Let the counters of all addresses run out."""
+    """Expire the counters of all addresses."""
     async with Redis.from_url(redis_url) as redis:
         for name in await redis.keys("auth:failures:{from:*"):
             await redis.delete(name)

@@ -61,7 +61,7 @@ def judged(auth, monkeypatch):
 
 @pytest.fixture
 def patient(monkeypatch):
-    """Let nobody give up waiting because the machine is busy."""
+    """Wait without a limit, because the machine is busy."""
     monkeypatch.setattr(bounded_wait, "MAX_SECONDS", 30)
 
 

@@ -8,7 +8,7 @@ from .factor_helpers import answered, challenged, enrol
 
 
 async def grow_older(auth, seconds):
-    """Let time pass for what was used."""
+    """Age what was used."""
     await auth.database.execute(
         "update refresh_tokens set consumed_at = consumed_at - make_interval(secs => $1)", seconds
     )

@@ -33,7 +33,7 @@ from .vault_fixtures import SIGNING_KEY
 
 @pytest.fixture
 def production_limits(monkeypatch):
-    """Give a slow Vault up as soon as production does."""
+    """Wait for a slow Vault no longer than production does."""
     monkeypatch.setattr("auth.signing.vault.SIGNING", SIGNING)
 
 

@@ -115,7 +115,7 @@ class SigningVault:
         return self.settings(vault_token=self.token("auth-signing-operator"))
 
     def later(self, seconds: float) -> None:
-        """Let its time go on: tokens end by it."""
+        """Advance its time: tokens end by it."""
         acl = self.app.state.vault.acl
         before = acl.clock
         acl.clock = lambda: before() + seconds

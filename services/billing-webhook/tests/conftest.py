@@ -80,7 +80,7 @@ async def chat_agent(app: FastAPI, issuer: Issuer) -> AsyncIterator[httpx.AsyncC
 
 @pytest.fixture
 def subscribe(app: FastAPI, tenant: UUID) -> Callable[..., Awaitable[None]]:
-    """Give the tenant a subscription, as Stripe's state says that it is."""
+    """Store the subscription of the tenant as Stripe's state says that it is."""
 
     async def add(**columns: Any) -> None:
         now = datetime.now(UTC)
@@ -220,13 +220,13 @@ async def send(redis: Redis, data: object, event_id: UUID | None = None, **attri
 
 @pytest.fixture
 def publish_event(redis: Redis) -> Callable[..., Awaitable[UUID]]:
-    """Tell this service of something that happened in chat-agent."""
+    """Publish to this service what happened in chat-agent."""
     return lambda *what, **attributes: send(redis, *what, **attributes)
 
 
 @pytest.fixture
 def ran(redis: Redis, tenant: UUID) -> Callable[..., Awaitable[UUID]]:
-    """Tell this service of a run of the tenant; gives the event's id."""
+    """Publish a run of the tenant to this service; returns the event's id."""
 
     async def tell_of(*usage: tuple[str, int, int], event_id: UUID | None = None, **changes: Any) -> UUID:
         return await send(redis, a_run(tenant, *usage, **changes), event_id)
@@ -320,7 +320,7 @@ def settled(rows, until):
 
 @pytest.fixture
 def hurry(app, execute):
-    """Let the time pass until the next attempt."""
+    """Advance the time to the next attempt."""
 
     async def hurry():
         await execute(

@@ -35,7 +35,7 @@ class Sandbox:
         self.http.delete("/_ctl/faults").raise_for_status()
 
     def advance(self, days: float = 0, hours: float = 0) -> None:
-        """Let time pass."""
+        """Advance the time."""
         seconds = round((days * 24 + hours) * 3600)
         self.http.post("/_ctl/clock", json={"advance": seconds}).raise_for_status()
 

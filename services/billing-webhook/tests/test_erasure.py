@@ -23,7 +23,7 @@ from testkit.app import client
 
 @pytest.fixture
 def publish_event(redis):
-    """Tell this service of something that happened in auth."""
+    """Publish to this service what happened in auth."""
 
     async def publish(type_, event_id=None, **data):
         entry = {

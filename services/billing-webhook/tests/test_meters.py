@@ -171,7 +171,7 @@ def events(database, tenant):
 
 @pytest.fixture
 def pass_time(database, control):
-    """Let hours pass for Stripe, and since the first attempt to send events."""
+    """Advance the time of Stripe by hours, and since the first attempt to send events."""
 
     async def advance(hours):
         control.post("/_ctl/clock", json={"advance": hours * 3600}).raise_for_status()

@@ -242,7 +242,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule(is_paid_later=st.booleans())
     def fail_to_pay(self, is_paid_later: bool) -> None:
-        """Let a period end with a card that is declined."""
+        """End a period with a card that is declined."""
         self.ensure_live()
         self.change_card("pm_card_chargeCustomerFail")
         self.world.sandbox.advance(days=32)
@@ -313,7 +313,7 @@ class Walk(RuleBasedStateMachine):
         self.http.close()
 
     def rest(self) -> None:
-        """Let everything come to rest, fetch what never came, and compare."""
+        """Wait until nothing is left to do, fetch what never came, and compare."""
         self.world.sandbox.clear()
         self.world.settle()
         self.world.backfill()

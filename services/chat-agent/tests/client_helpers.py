@@ -40,7 +40,7 @@ def subscribed(
 
 
 def read_events(client: httpx.Client, run: dict[str, Any], after: int = 0, at: str = "") -> list[Event]:
-    """Hear a run until it ends, or waits for a person; what is in its log, which has numbers."""
+    """Read a run until it ends, or waits for a person; what is in its log, which has numbers."""
     with subscribed(client, run, after, at) as received:
         return [event for event in received if event.id]
 
@@ -67,7 +67,7 @@ def cancel_run(client: httpx.Client, run: dict[str, Any], at: str = "") -> httpx
 
 
 def payloads_of(received: Iterable[Event], type: str) -> list[dict[str, Any]]:
-    """Give what events of one type say."""
+    """Return what events of one type say."""
     return [event.data for event in received if event.type == type]
 
 
@@ -77,7 +77,7 @@ def message_text(received: Iterable[Event]) -> str:
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str]:
-    """Give the status and the code of an error."""
+    """Return the status and the code of an error."""
     return answer.status_code, answer.json()["code"]
 
 

@@ -87,7 +87,7 @@ class OtherServices:
         self.app.get("/internal/v1/tenants/{tenant_id}/members/{subject}")(self.membership)
 
     def messages(self, conversation_id: str) -> list[tuple[str, str]]:
-        """Give what was said in a conversation: (role, text) of its messages."""
+        """Return what was said in a conversation: (role, text) of its messages."""
         data = [item["data"] for item in self.items[conversation_id]]
         return [(one["role"], text_of(one["content"])) for one in data if one.get("role")]
 
@@ -132,7 +132,7 @@ class OtherServices:
         return self.noted(id)
 
     def owned(self, request: Request) -> list[str]:
-        """Give the ids of somebody's conversations."""
+        """Return the ids of somebody's conversations."""
         caller = request.headers["acme-on-behalf-of"]
         return [id for id, owner in self.owners.items() if owner == caller and id in self.items]
 
@@ -362,7 +362,7 @@ class OtherServices:
 
 
 def position_of(item: dict[str, Any]) -> int:
-    """Give where an item is stored; 0 for one that a test has put there."""
+    """Return where an item is stored; 0 for one that a test has put there."""
     return int(item.get("position", 0))
 
 
@@ -432,7 +432,7 @@ def url(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def other_url(settings: Settings) -> Iterator[str]:
-    """Give a second replica of the service, on the same database and Redis."""
+    """Return a second replica of the service, on the same database and Redis."""
     with serving(create_app(settings)) as url:
         yield url
 
@@ -445,7 +445,7 @@ def _reset(other_services: OtherServices) -> Iterator[None]:
 
 @pytest.fixture
 def person(url: str, issuer: Issuer) -> Iterator[Callable[..., httpx.Client]]:
-    """Give a client of somebody, or of the one whose tenant and subject are given."""
+    """Return a client of somebody, or of the one whose tenant and subject are given."""
     clients: list[httpx.Client] = []
 
     def client_for(

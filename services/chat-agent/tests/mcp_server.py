@@ -95,17 +95,17 @@ class StatelessServer:
         return result(id_, {"resultType": "complete", "tools": rest or [first]})
 
     async def call(self, id_: int, params: Json) -> Response:
-        said = text_result(f"{params['name']}: {json.dumps(params['arguments'])}")
+        output = text_result(f"{params['name']}: {json.dumps(params['arguments'])}")
         if self.mode == "hung":
             await asyncio.sleep(600)
         if self.mode == "headers":
             sent = self.requests[-1][2]
             encoded = [b64encode(value.encode()).decode() for value in sent.values()]
-            said = text_result(f"{json.dumps(sent)} {quote(json.dumps(sent))} {encoded}")
+            output = text_result(f"{json.dumps(sent)} {quote(json.dumps(sent))} {encoded}")
         if self.mode == "error with headers":
             return JSONResponse(error(id_, with_headers(self.requests[-1][2])))
         answer = ANSWERS.get(self.mode)
-        return answer(id_, said) if answer else result(id_, said)
+        return answer(id_, output) if answer else result(id_, output)
 
 
 def with_headers(headers: dict[str, str]) -> str:
@@ -155,25 +155,25 @@ Answer = Callable[[int, Json], Response]
 METADATA = {"location": "http://169.254.169.254/"}
 # How a call is answered by a good server, and by others.
 ANSWERS: dict[str, Answer] = {
-    "stream": lambda id_, said: stream([progress(), message(id_, said)]),
-    "endless stream": lambda _id, _said: event_stream(endless()),
-    "silent stream": lambda _id, _said: event_stream(silent()),
-    "huge": lambda id_, _said: result(id_, text_result("x" * 6_000_000)),
-    "long": lambda id_, _said: result(id_, text_result("x" * 100_000)),
-    "wrong id": lambda _id, said: result(99, said),
-    "wrong id in a stream": lambda _id, said: stream([message(99, said)]),
-    "wrong type": lambda _id, _said: Response("<html>", media_type="text/html"),
-    "no json": lambda _id, _said: Response("{", media_type="application/json"),
-    "a list": lambda _id, _said: JSONResponse([1, 2]),
-    "no result": lambda id_, _said: JSONResponse({"jsonrpc": "2.0", "id": id_, "result": "x"}),
-    "odd content": lambda id_, _said: result(id_, {"content": [1, {"type": "image"}, "x"]}),
-    "asks back": lambda id_, _said: result(id_, {"resultType": "input_required"}),
-    "rpc error": lambda id_, _said: JSONResponse(error(id_, "Broken")),
-    "tool error": lambda id_, _said: result(id_, text_result("No such file", isError=True)),
-    "status": lambda _id, _said: Response(status_code=500),
-    "unauthorized": lambda _id, _said: Response(status_code=401),
-    "redirect": lambda _id, _said: Response(status_code=307, headers=METADATA),
-    "compressed": lambda _id, _said: Response(b"x", headers={"content-encoding": "gzip"}),
+    "stream": lambda id_, output: stream([progress(), message(id_, output)]),
+    "endless stream": lambda _id, _output: event_stream(endless()),
+    "silent stream": lambda _id, _output: event_stream(silent()),
+    "huge": lambda id_, _output: result(id_, text_result("x" * 6_000_000)),
+    "long": lambda id_, _output: result(id_, text_result("x" * 100_000)),
+    "wrong id": lambda _id, output: result(99, output),
+    "wrong id in a stream": lambda _id, output: stream([message(99, output)]),
+    "wrong type": lambda _id, _output: Response("<html>", media_type="text/html"),
+    "no json": lambda _id, _output: Response("{", media_type="application/json"),
+    "a list": lambda _id, _output: JSONResponse([1, 2]),
+    "no result": lambda id_, _output: JSONResponse({"jsonrpc": "2.0", "id": id_, "result": "x"}),
+    "odd content": lambda id_, _output: result(id_, {"content": [1, {"type": "image"}, "x"]}),
+    "asks back": lambda id_, _output: result(id_, {"resultType": "input_required"}),
+    "rpc error": lambda id_, _output: JSONResponse(error(id_, "Broken")),
+    "tool error": lambda id_, _output: result(id_, text_result("No such file", isError=True)),
+    "status": lambda _id, _output: Response(status_code=500),
+    "unauthorized": lambda _id, _output: Response(status_code=401),
+    "redirect": lambda _id, _output: Response(status_code=307, headers=METADATA),
+    "compressed": lambda _id, _output: Response(b"x", headers={"content-encoding": "gzip"}),
 }
 
 

@@ -47,7 +47,7 @@ class Asker:
         return self.provider.get_model(self.name)
 
     async def run(self, input: Any, **agent: Any) -> RunResult:
-        """Let an agent of this model answer."""
+        """Run an agent of this model."""
         METER.set(self.meter)
         agent_ = Agent[Any](name="asker", instructions="You are a careful clerk.", model=self.name, **agent)
         return await Runner.run(agent_, input, run_config=run_config(self.provider))

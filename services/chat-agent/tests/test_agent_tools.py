@@ -79,7 +79,7 @@ def test_the_data_analyst_calculates(ann: httpx.Client) -> None:
 
 @pytest.fixture(scope="module")
 def settings(settings: Settings) -> Iterator[Settings]:
-    """Give the settings of a service whose web search is the sandbox's."""
+    """Return the settings of a service whose web search is the sandbox's."""
     with serving(create_tavily()) as url, pytest.MonkeyPatch.context() as environment:
         environment.setenv("TAVILY_API_KEY", "tvly-of-these-tests")
         environment.setenv("TAVILY_BASE_URL", url)

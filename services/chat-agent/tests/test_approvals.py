@@ -75,7 +75,7 @@ def till(monkeypatch: pytest.MonkeyPatch) -> Till:
 
 @pytest.fixture
 def waiting(ann: httpx.Client, till: Till) -> Run:
-    """Give a run that waits for one answer."""
+    """Return a run that waits for one answer."""
     return asking(ann)
 
 
@@ -85,13 +85,13 @@ def asking(client: httpx.Client, message: str = PAY, at: str = "", **more: Any) 
     return run
 
 
-def answer(client: httpx.Client, run: Run, at: str = "", number: int = 0, **given: Any) -> httpx.Response:
+def answer(client: httpx.Client, run: Run, at: str = "", number: int = 0, **members: Any) -> httpx.Response:
     approval_id = run["approvals"][number]["id"]
-    return client.post(f"{at}{RUNS}/{run['id']}/approvals/{approval_id}", json={"approve": True, **given})
+    return client.post(f"{at}{RUNS}/{run['id']}/approvals/{approval_id}", json={"approve": True, **members})
 
 
 def after_waiting(client: httpx.Client, run: Run, after: int, at: str = "") -> Run:
-    """Hear a run from an event on, until it is over; gives it as it is then."""
+    """Read a run from an event on, until it is over; returns it as it is then."""
     read_events(client, run, after, at)
     return read_run(client, run)
 
@@ -148,7 +148,7 @@ def test_a_client_that_has_all_events_need_not_resume_before_the_decision(
 
 @pytest.fixture(params=["here", "elsewhere"])
 def at(request: pytest.FixtureRequest, other_url: str) -> str:
-    """Give where the answer goes: to the replica that asked, or to another one."""
+    """Return where the answer goes: to the replica that asked, or to another one."""
     return "" if request.param == "here" else other_url
 
 
@@ -209,11 +209,11 @@ def test_the_agent_hears_why_it_may_not(ann: httpx.Client, till: Till, waiting: 
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"approve": "perhaps"}, {"approve": True, "reason": "x" * 1001}, {"approve": True, "by": 1}]
+    "body", [{}, {"approve": "perhaps"}, {"approve": True, "reason": "x" * 1001}, {"approve": True, "by": 1}]
 )
-def test_an_answer_must_be_one(ann: httpx.Client, waiting: Run, given: dict[str, Any]) -> None:
+def test_an_answer_must_be_one(ann: httpx.Client, waiting: Run, body: dict[str, Any]) -> None:
     path = f"{RUNS}/{waiting['id']}/approvals/{waiting['approvals'][0]['id']}"
-    assert error_of(ann.post(path, json=given)) == (422, "invalid_request")
+    assert error_of(ann.post(path, json=body)) == (422, "invalid_request")
     assert read_run(ann, waiting)["status"] == "waiting"
 
 

@@ -42,7 +42,7 @@ class Gadgets:
 
     def agent(self, *, idempotent: bool) -> Agent[RunContext]:
         async def flood() -> str:
-            """Give ten megabytes."""
+            """Return ten megabytes."""
             self.calls.append("flood")
             return "x" * 10_000_000
 
@@ -52,17 +52,17 @@ class Gadgets:
             raise RuntimeError("the boiler \x00 burst")
 
         async def garble() -> str:
-            """Give what is no text."""
+            """Return what is no text."""
             self.calls.append("garble")
             return "nul \x00, half a pair \ud83d, and a whole one \U0001f600"
 
         async def squirt() -> bytes:
-            """Give bytes."""
+            """Return bytes."""
             self.calls.append("squirt")
             return b"\x00\xff"
 
         async def shrug() -> None:
-            """Give nothing."""
+            """Return nothing."""
             self.calls.append("shrug")
 
         async def oversleep() -> str:
@@ -72,7 +72,7 @@ class Gadgets:
             return "late"
 
         async def repeat(text: str) -> str:
-            """Give back what is given."""
+            """Return the argument."""
             self.calls.append("repeat")
             return text
 
@@ -91,7 +91,7 @@ def gadgets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def stored_output(other_services: Any, run: Json) -> str:
-    """Give the one output of a tool that a conversation has."""
+    """Return the one output of a tool that a conversation has."""
     items = [item["data"] for item in other_services.items[run["conversation_id"]]]
     (output,) = [item["output"] for item in items if item.get("type") == "function_call_output"]
     assert len([item for item in items if item.get("type") == "function_call"]) == 1

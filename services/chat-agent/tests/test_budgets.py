@@ -303,7 +303,7 @@ def test_ends_a_run_that_meets_its_limit_and_says_which(billing: Billing, caller
 
 @pytest.fixture
 def short(billed: Settings, person: Callable[..., httpx.Client]) -> Iterator[httpx.Client]:
-    """Give a caller for whose calls little is reserved at a time."""
+    """Return a caller for whose calls little is reserved at a time."""
     with serving(create_app(billed.model_copy(update={"billing_reserved_output_tokens": 20}))) as url:
         client = person(tenant_id=uuid4())
         client.base_url = httpx.URL(url)

@@ -88,13 +88,13 @@ class Talk:
         return start_run(self._ann, message, agent_type="friend", conversation_id=self.id)
 
     def events(self, message: str) -> list[dict[str, Any]]:
-        """Say something, and return what is published of the summary."""
+        """Send a message, and return what is published of the summary."""
         return payloads_of(read_events(self._ann, self.start(message)), "history.compacted")
 
     def read(self, message: str) -> list[str]:
         """Return what the model read of the conversation when a message was answered."""
-        asked = [one for one in self._calls if WRITES_SUMMARY not in str(one.get("instructions"))]
-        inputs = [one["input"] for one in asked if message in json.dumps(one["input"][-1])]
+        calls = [one for one in self._calls if WRITES_SUMMARY not in str(one.get("instructions"))]
+        inputs = [one["input"] for one in calls if message in json.dumps(one["input"][-1])]
         return [text_of(item) for item in inputs[-1] if item.get("role") == "user"]
 
     @property
@@ -161,8 +161,8 @@ def test_a_summary_is_read_in_place_of_what_it_stands_for(
     [event] = talk.events("Where do I live?")
     assert event["summary_id"].startswith("summary-")
     assert talk.read("Where do I live?") == [block, "I live in Basel", "Where do I live?"]
-    asked = [text_of(one["input"][0]) for one in model_calls if WRITES_SUMMARY in str(one["instructions"])]
-    assert any("user: My name is Ann" in one and "I live in Basel" not in one for one in asked)
+    prompts = [text_of(one["input"][0]) for one in model_calls if WRITES_SUMMARY in str(one["instructions"])]
+    assert any("user: My name is Ann" in one and "I live in Basel" not in one for one in prompts)
     counted = until(usage)
     assert (counted[0]["conversation_id"], counted[0]["agent"]) == (talk.id, "friend")
     assert counted[0]["usage"][0]["input_tokens"] > 0
@@ -180,8 +180,8 @@ def test_the_next_summary_begins_with_the_one_before_it(
     talk.wait_for_summary(position=4)
     assert talk.summary
     assert talk.summary["summarizes"]["first_position"] == 1
-    asked = [text_of(one["input"][0]) for one in model_calls if WRITES_SUMMARY in str(one["instructions"])]
-    [again] = [one for one in asked if f"user: {home}" in one]
+    prompts = [text_of(one["input"][0]) for one in model_calls if WRITES_SUMMARY in str(one["instructions"])]
+    [again] = [one for one in prompts if f"user: {home}" in one]
     assert f"summary of what came before: {first}" in again
     assert "user: My name is Ann" not in again.replace(first, "")
 

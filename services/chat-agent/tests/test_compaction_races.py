@@ -126,7 +126,7 @@ def begin(talk: Talk, model: Model, name: str) -> None:
 
 
 def overdue(settings: Settings, talk: Talk) -> None:
-    """Let the time pass in which another process may not take over."""
+    """Age the time in which another process may not take over."""
     statement = "update compactions set due_at = now() - interval '1 second' where conversation_id = $1"
     query(settings.database_url.get_secret_value(), statement, UUID(talk.id))
 

@@ -190,7 +190,7 @@ def test_an_answer_that_gemini_broke_off_fails(served: Served, reason: str) -> N
 
 
 def check(served: Served, name: str, events: list[Any]) -> None:
-    """Let a provider answer: there is text that can be stored, or a failure with a name of its own."""
+    """Call a provider that answers: there is text that can be stored, or a failure with a name of its own."""
     try:
         response = served.answer(name, *map(frame, events))
     except ServiceError as error:

@@ -39,7 +39,7 @@ WITH_A_TOOL = "What time is it? [sandbox: tokens=60, stall-after=30]"
 
 @pytest.fixture(params=["here", "elsewhere"])
 def at(request: pytest.FixtureRequest, other_url: str) -> str:
-    """Give where the second message goes: to the replica of the first, or to another one."""
+    """Return where the second message goes: to the replica of the first, or to another one."""
     return "" if request.param == "here" else other_url
 
 
@@ -60,7 +60,7 @@ def messages(other_services: Any, run: dict[str, Any]) -> list[str]:
 
 
 def runs_of(other_services: Any, run: dict[str, Any]) -> list[str]:
-    """Give the runs whose items stand in a conversation, one after the other."""
+    """Return the runs whose items stand in a conversation, one after the other."""
     items = other_services.items[run["conversation_id"]]
     return [run_id for run_id, _ in groupby(items, lambda item: item["id"].rpartition("-")[0])]
 

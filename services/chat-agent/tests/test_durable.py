@@ -86,7 +86,7 @@ def other(settings: Settings, marks: Path) -> Iterator[str]:
 
 @pytest.fixture
 def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
-    """Give the same person's client of any replica."""
+    """Return the same person's client of any replica."""
     token = issuer.token(tenant_id=TENANT, subject=ANN, role="member")
     with contextlib.ExitStack() as stack:
 
@@ -100,7 +100,7 @@ def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
 
 
 def started(client: httpx.Client, request: dict[str, Any], most: int) -> list[Event]:
-    """Hear the beginning of a run, and no more."""
+    """Read the beginning of a run, and no more."""
     received = []
     with client.stream("POST", STREAM, json=request) as answer:
         assert answer.status_code == 200, answer.read()
@@ -112,7 +112,7 @@ def started(client: httpx.Client, request: dict[str, Any], most: int) -> list[Ev
 
 
 def rest(client: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
-    """Hear the rest of a run."""
+    """Read the rest of a run."""
     headers = {"Last-Event-ID": str(after)}
     with client.stream("GET", f"/api/v1/runs/{run_id}/events", headers=headers) as answer:
         assert answer.status_code == 200, answer.read()
@@ -120,7 +120,7 @@ def rest(client: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
 
 
 def text_not_withdrawn(received: list[Event]) -> str:
-    """Give the text of a stream that was not withdrawn."""
+    """Return the text of a stream that was not withdrawn."""
     texts: dict[str, str] = {}
     for event in received:
         if event.type == "message.delta":
@@ -131,7 +131,7 @@ def text_not_withdrawn(received: list[Event]) -> str:
 
 
 def is_whole(received: list[Event]) -> bool:
-    """Tell whether nothing is missing, doubled or out of its place, and the end is told once."""
+    """Return whether nothing is missing, doubled or out of its place, and the end comes once."""
     terminal = [
         event.type for event in received if event.type in {"run.completed", "run.failed", "run.cancelled"}
     ]
@@ -211,7 +211,7 @@ def killed_in_tool(replica, at, marks: Path, database: str, *tools: str) -> str:
 
 
 def calls_and_outputs(other_services, conversation_id: str) -> list[tuple[str, str]]:
-    """Give what was called in a conversation, and what came of it."""
+    """Return what was called in a conversation, and what came of it."""
     data = [item["data"] for item in other_services.items[conversation_id]]
     return [
         (item["type"], item.get("name") or item["output"])

@@ -58,7 +58,7 @@ def database_url(settings: Settings) -> str:
 
 @pytest.fixture
 def collect(settings: Settings) -> Hear:
-    """Hear events as the consumer does, one transaction each."""
+    """Consume events as the consumer does, one transaction each."""
 
     async def handle(events: tuple[ReceivedEvent, ...]) -> None:
         database = Database(settings.database_url, name="test")

@@ -84,7 +84,7 @@ async def read(source: EventSource, after: int) -> list[RunEvent]:
 
 
 def texts(received: Sequence[RunEvent]) -> dict[str, str]:
-    """Give what was said, by item."""
+    """Return what was said, by item."""
     output: dict[str, str] = {}
     for event in received:
         if event.type == "message.delta":
@@ -94,7 +94,7 @@ def texts(received: Sequence[RunEvent]) -> dict[str, str]:
 
 
 async def soon(work: Awaitable[Any]) -> Any:
-    """Give what comes, or fail."""
+    """Return what comes, or fail."""
     async with time_limit():
         return await work
 

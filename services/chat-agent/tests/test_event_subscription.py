@@ -215,7 +215,7 @@ def append_events(redis_url: str, run_id: str, *types: str) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let readers look sooner for an end that is not in the log."""
+    """Make readers look sooner for an end that is not in the log."""
     monkeypatch.setattr(store, "BLOCK_MS", 200)
 
 

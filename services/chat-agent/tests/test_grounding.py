@@ -5,7 +5,7 @@ from chat_agent.memory.grounding import MAX_MESSAGE, is_grounded
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("I live in Basel", "Hello, I live in Basel!"),
         ("The user prefers metric units", "Please, I prefer metric units from now on."),
@@ -39,8 +39,8 @@ from chat_agent.memory.grounding import MAX_MESSAGE, is_grounded
         ("Я живу в Базеле", "Здравствуйте, я живу в Базеле"),
     ],
 )
-def test_the_words_of_a_person_are_noted(text: str, said: str) -> None:
-    assert is_grounded(text, said)
+def test_the_words_of_a_person_are_noted(text: str, message: str) -> None:
+    assert is_grounded(text, message)
 
 
 def test_the_same_letters_are_the_same_words() -> None:
@@ -95,6 +95,6 @@ ATTACKS = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), ATTACKS.values(), ids=ATTACKS)
-def test_what_a_person_did_not_say_is_not_noted(text: str, said: str) -> None:
-    assert not is_grounded(text, said)
+@pytest.mark.parametrize(("text", "message"), ATTACKS.values(), ids=ATTACKS)
+def test_what_a_person_did_not_say_is_not_noted(text: str, message: str) -> None:
+    assert not is_grounded(text, message)

@@ -97,14 +97,14 @@ def traces_without(telemetry: Any, server: TenantServer) -> str:
     )
 
 
-def found_in(text: str) -> list[str]:
+def secrets_in(text: str) -> list[str]:
     """Return the forms of the secrets that a text has."""
     forms = [SECRET, json.dumps(SECRET)[1:-1], json.dumps(SECRET, ensure_ascii=False)[1:-1]]
     forms += [quote(SECRET, safe=""), base64.b64encode(SECRET.encode()).decode(), PLAIN, "magpie"]
     return [form for form in forms if form in text]
 
 
-def test_a_secret_is_found_nowhere(
+def test_a_secret_is_in_no_log_row_or_trace(
     settings: Settings,
     other_services: Any,
     issuer: Issuer,
@@ -149,12 +149,12 @@ def test_a_secret_is_found_nowhere(
     assert headers["authorization"].encode("latin-1").decode() == f"Bearer {SECRET}"
     assert elsewhere.requests == []
     for _, seen in results.values():
-        assert found_in(seen) == []
-    assert found_in(listed) == []
-    assert found_in(rows_of_all_tables(settings)) == []
+        assert secrets_in(seen) == []
+    assert secrets_in(listed) == []
+    assert secrets_in(rows_of_all_tables(settings)) == []
     assert "tool call failed" in captured_telemetry.logs
-    assert found_in(captured_telemetry.logs + captured_telemetry.metrics) == []
-    assert found_in(traces_without(captured_telemetry, server)) == []
+    assert secrets_in(captured_telemetry.logs + captured_telemetry.metrics) == []
+    assert secrets_in(traces_without(captured_telemetry, server)) == []
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,9 @@ def test_distinguishes_two_images(ann: httpx.Client) -> None:
         for size in (1, 2)
     ]
     body = {"model": "triage", "messages": [{"role": "user", "content": parts}]}
-    said = text_of(ann.post("/v1/chat/completions", json=body))
-    assert f"image/png of {3 * MIB // 4} bytes" in said
-    assert f"image/png of {3 * MIB // 2} bytes" in said
+    answer = text_of(ann.post("/v1/chat/completions", json=body))
+    assert f"image/png of {3 * MIB // 4} bytes" in answer
+    assert f"image/png of {3 * MIB // 2} bytes" in answer
 
 
 def test_base64_that_is_none_is_refused(ann: httpx.Client) -> None:

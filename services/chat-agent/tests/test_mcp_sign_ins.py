@@ -59,7 +59,7 @@ def _good_again(shop: StatelessServer, accounts: AuthorizationServer) -> Iterato
 
 @pytest.fixture
 def admin(person: Person, tenant: UUID, shop_url: str, accounts: AuthorizationServer) -> httpx.Client:
-    """Give an admin who has registered the server, signed in, and published an agent."""
+    """Return an admin who has registered the server, signed in, and published an agent."""
     client = person(tenant, f"user:{uuid4()}", role="admin")
     auth = {"type": "oauth", "redirect_uri": "https://app.example/mcp"}
     detail = put(client, shop_url, auth=auth).json()
@@ -157,9 +157,9 @@ def test_a_call_that_needs_both_waits_for_both(
 def test_the_address_of_a_sign_in_is_bound(
     member: httpx.Client, accounts: AuthorizationServer, shop_url: str
 ) -> None:
-    asked = {name: value for name, (value,) in parse_qs(urlsplit(begin(member)).query).items()}
-    assert (asked["resource"], asked["redirect_uri"]) == (shop_url, "https://app.example/mcp")
-    assert len(asked["code_challenge"]) == 43
+    parameters = {name: value for name, (value,) in parse_qs(urlsplit(begin(member)).query).items()}
+    assert (parameters["resource"], parameters["redirect_uri"]) == (shop_url, "https://app.example/mcp")
+    assert len(parameters["code_challenge"]) == 43
     # A client is registered once for all people.
     assert len(accounts.registered) == 1
     assert accounts.registered[0]["redirect_uris"] == ["https://app.example/mcp"]

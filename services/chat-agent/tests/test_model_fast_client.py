@@ -48,13 +48,13 @@ class Verdict(BaseModel):
 
 @function_tool
 def current_time(timezone: str = "UTC") -> str:
-    """Tell the time."""
+    """Return the time."""
     return timezone
 
 
 @function_tool
 def refund(order: str, amount: int) -> str:
-    """Give the money back."""
+    """Refund the money."""
     return f"{order} {amount}"
 
 
@@ -90,7 +90,7 @@ class Pair:
         self.openai = AsyncOpenAI(base_url=url, api_key="sk-sandbox", max_retries=0)
 
     def models(self, kind: Any) -> list[Model]:
-        """Give the same model twice: as the vendor has it, and as we do."""
+        """Return the same model twice: as the vendor has it, and as we do."""
         return [kind("sandbox-small", client) for client in (self.openai, self.fast)]
 
     def both(self, kind: Any, ask: Any) -> list[Any]:
@@ -188,7 +188,7 @@ def comparable(value: Any) -> Any:
 
 
 async def attempt(work: Any) -> Any:
-    """Give what came of it, or how it failed."""
+    """Return what came of it, or how it failed."""
     received_events: list[Any] = []
     try:
         async for event in work:

@@ -58,14 +58,14 @@ def _without_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def calls(sandbox: str) -> Callable[[], list[dict[str, Any]]]:
-    """Give what the sandbox says of the calls of this test."""
+    """Return what the sandbox says of the calls of this test."""
     httpx.delete(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60)
     return lambda: httpx.get(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60).json()  # type: ignore[no-any-return]  # a list, it says
 
 
 @pytest.fixture(params=WAYS, ids="-".join)
 async def provide(request: pytest.FixtureRequest, sandbox: str) -> AsyncIterator[Callable[..., Model]]:
-    """Give a function that makes a guarded model, on each way to the provider."""
+    """Return a function that makes a guarded model, on each way to the provider."""
     created: list[Provider] = []
     client, api = request.param
 
@@ -95,7 +95,7 @@ def meter() -> UsageMeter:
 
 @pytest.fixture
 def pass_time(monkeypatch: pytest.MonkeyPatch) -> PassTime:
-    """Give a function that lets so many seconds pass at once, for all that waits in this loop."""
+    """Return a function that lets so many seconds pass at once, for all that waits in this loop."""
 
     def jump(seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -27,7 +27,7 @@ STREAM = "/api/v1/chat/stream"
 
 @pytest.fixture
 def someone(settings: Settings, issuer: Issuer) -> Iterator[Callable[..., httpx.Client]]:
-    """Give a function that starts the service with other settings, and a client of it."""
+    """Return a function that starts the service with other settings, and a client of it."""
     with contextlib.ExitStack() as open_things:
 
         def client_for(**more: Any) -> httpx.Client:

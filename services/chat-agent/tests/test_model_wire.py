@@ -49,7 +49,7 @@ def provider(served: tuple[Provider, str]) -> Provider:
 
 @pytest.fixture
 async def models(served: tuple[Provider, str]) -> AsyncIterator[Any]:
-    """Give a function that makes a guarded model: of which protocol, through which client."""
+    """Return a function that makes a guarded model: of which protocol, through which client."""
     url = served[1]
     clients: Any = {
         "fast": FastClient(url, "sk", 5),

@@ -43,8 +43,8 @@ class ObedientModel:
             for item in body["input"] if orders else ():
                 if item.get("role") == "user":
                     content = item["content"]
-                    said = content if isinstance(content, str) else content[0]["text"]
-                    item["content"] = f"{said} {' '.join(orders)}"
+                    text = content if isinstance(content, str) else content[0]["text"]
+                    item["content"] = f"{text} {' '.join(orders)}"
             request._body = json.dumps(body).encode()  # what the route reads
         response: Response = await call_next(request)
         return response

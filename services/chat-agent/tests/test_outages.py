@@ -35,7 +35,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
-    """Give the same person's client of any replica."""
+    """Return the same person's client of any replica."""
     token = issuer.token(tenant_id=uuid4(), role="member")
     clients: list[httpx.Client] = []
 
@@ -113,7 +113,7 @@ def rows(settings: Settings, run_id: str) -> list[Any]:
 
 
 def wait(seconds: float) -> None:
-    """Let an outage last."""
+    """Prolong an outage."""
     ends = time.monotonic() + seconds
     until(lambda: time.monotonic() > ends)
 

@@ -32,7 +32,7 @@ def stock(article: str) -> str:
 
 @function_tool
 def opening_hours() -> str:
-    """Say when the shop is open."""
+    """Return when the shop is open."""
     return "9 to 5"
 
 

@@ -285,7 +285,7 @@ EVENTS: list[Json] = [
 
 
 def check_answer(served: Served, kind: Any, *parts: bytes) -> None:
-    """Let a provider answer: there is text that can be stored, or a failure with a name of its own."""
+    """Call a provider that answers: there is text that can be stored, or a failure with a name of its own."""
     try:
         response = served.answer(kind, *parts)
     except ServiceError as error:

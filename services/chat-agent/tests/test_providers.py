@@ -43,14 +43,14 @@ class Verdict(BaseModel):
 
 @function_tool
 def current_time() -> str:
-    """Tell the time."""
+    """Return the time."""
     executed.append("current_time")
     return "12:34"
 
 
 @function_tool
 def refund(order: str, amount: int) -> str:
-    """Give the money back."""
+    """Refund the money."""
     executed.append(f"refund {order} {amount}")
     return f"{amount} for {order}"
 

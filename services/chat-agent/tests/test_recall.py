@@ -67,8 +67,8 @@ def test_recalls_what_fits_the_message(
     calls = [call for call in model_calls if question in json.dumps(call["input"])]
     assert len(calls) == 2, "one call of the tool, so two of the model"
     for call in calls:
-        block, asked = [item["content"] for item in call["input"] if item.get("role") == "user"]
-        assert question in json.dumps(asked)
+        block, message = [item["content"] for item in call["input"] if item.get("role") == "user"]
+        assert question in json.dumps(message)
         assert block.startswith("<memories>")
         assert block.endswith("</memories>")
         lines = [json.loads(line) for line in block.splitlines() if line.startswith("{")]
@@ -87,8 +87,8 @@ def test_what_is_recalled_is_not_part_of_the_conversation(
     body = {"message": "My canary sings", "agent_type": "friend"}
     conversation_id = ann.post(CHAT, json=body).json()["conversation_id"]
     assert ann.post(CHAT, json={**body, "conversation_id": conversation_id}).status_code == 200
-    said = [text for role, text in other_services.messages(conversation_id) if role == "user"]
-    assert said == [body["message"]] * 2
+    messages = [text for role, text in other_services.messages(conversation_id) if role == "user"]
+    assert messages == [body["message"]] * 2
 
 
 @pytest.mark.parametrize("more", [{"memory": {"write": True}}, {}])

@@ -56,7 +56,7 @@ def runs(draw: st.DrawFn) -> list[Item]:
 
 
 class Teller:
-    """Tells items as a narrator does, piece by piece; its events are what a log would have."""
+    """Streams items piece by piece; its events are what a log would have."""
 
     def __init__(self) -> None:
         # It is never connected: nothing is recorded.
@@ -71,7 +71,7 @@ class Teller:
 
 
 def events_of(items: list[Item]) -> list[RunEvent]:
-    """Give the events of a run that has told all of these items."""
+    """Return the events of a run that has published all of these items."""
     teller = Teller()
     teller.log.append("run.started", agent="triage", model="m")
     teller.narrator.resume(LoggedState(agent="triage"), items, AGENT, "worker_lost")
@@ -84,7 +84,7 @@ def renumbered(events: list[RunEvent]) -> list[RunEvent]:
 
 
 def is_done(item: Item, items: list[Item]) -> bool:
-    """Tell whether an item is one that is told: all but the outputs of handoffs."""
+    """Return whether an item is one that is published: all but the outputs of handoffs."""
     return identity(item) not in recovery.completed_handoffs(items)
 
 
@@ -106,7 +106,7 @@ def test_what_stands_afterwards_is_what_is_stored(run: list[Item], received: flo
 
 
 def going_on(before: LoggedState, events: list[RunEvent], items: list[Item]) -> LoggedState:
-    """Give what is told after somebody has gone on with what is stored."""
+    """Return what is published after somebody has gone on with what is stored."""
     teller = Teller()
     teller.log.start_after(before.last)
     teller.narrator.resume(before, items, AGENT, "worker_lost")

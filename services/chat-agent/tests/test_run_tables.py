@@ -131,7 +131,7 @@ insert into tool_calls (run_id, call_id, name, arguments) values ($1, 'call_1', 
 
 @pytest.fixture
 def old(databases: Databases) -> Any:
-    """Give a database at the first revision, and how to bring it to another."""
+    """Return a database at the first revision, and how to bring it to another."""
     url = databases.fresh("chat-agent-old")
     go = {"up": command.upgrade, "down": command.downgrade}
 

@@ -29,7 +29,7 @@ Open = Callable[..., httpx.Client]
 
 @pytest.fixture
 def signed_in(url: str, issuer) -> Iterator[Open]:
-    """Give a client of somebody, whose token says more, or something else."""
+    """Return a client of somebody, whose token says more, or something else."""
     clients: list[httpx.Client] = []
 
     def open_(**claims: Any) -> httpx.Client:
@@ -44,7 +44,7 @@ def signed_in(url: str, issuer) -> Iterator[Open]:
 
 @pytest.fixture
 def revoke(redis_url: str) -> Callable[[str, str], None]:
-    """Give a function that revokes something, as auth does."""
+    """Return a function that revokes something, as auth does."""
 
     async def revoked(kind: str, name: str) -> None:
         async with Redis.from_url(redis_url) as redis:

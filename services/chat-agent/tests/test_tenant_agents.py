@@ -67,7 +67,7 @@ def versions(run: dict[str, Any]) -> dict[str, int | None]:
 
 
 def instructions_sent_with(model_calls: list[Call], text: str) -> list[str]:
-    """Give the instructions with which the model was sent a text."""
+    """Return the instructions with which the model was sent a text."""
     return [call["instructions"] for call in model_calls if text in json.dumps(call["input"])]
 
 

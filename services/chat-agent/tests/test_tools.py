@@ -47,7 +47,7 @@ class Workshop:
     def agents(self) -> list[Agent[RunContext]]:
         @tool()
         async def whoami(context: RunContextWrapper[RunContext]) -> str:
-            """Say for whom this run works."""
+            """Return for whom this run works."""
             run = context.context
             shop = run.settings(ShopSettings)
             run.logger.info("looked around", extra={"shelves": shop.shelves})
@@ -70,7 +70,7 @@ class Workshop:
 
         @tool()
         async def decline() -> str:
-            """Say why this cannot be done."""
+            """Return why this cannot be done."""
             raise ToolFailed("The shop is closed today.")
 
         @tool(retries=2)
@@ -89,7 +89,7 @@ class Workshop:
 
         @tool(audience="members")
         async def staff_only() -> str:
-            """Say what only staff may read."""
+            """Return what only staff may read."""
             return "the code of the safe"
 
         tools: list[Any] = [whoami, explode, decline, stutter, refund, staff_only]
@@ -239,7 +239,7 @@ def test_a_failed_call_is_marked_in_every_protocol(ann: httpx.Client) -> None:
 def logged(
     settings: Settings, issuer: Issuer, captured_telemetry: CapturedTelemetry
 ) -> Iterator[httpx.Client]:
-    """Give a client of a service whose log lines are captured."""
+    """Return a client of a service whose log lines are captured."""
     received = type(settings).model_validate({**settings.model_dump(), **captured_telemetry.settings})
     headers = {"Authorization": f"Bearer {issuer.token(role='member', tenant_id=uuid4())}"}
     with (

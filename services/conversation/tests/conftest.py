@@ -33,7 +33,7 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 def person(app: FastAPI, issuer: Issuer) -> Door:
-    """Give a client of the public port: of somebody, or of the one whose tenant and subject are given."""
+    """Return a client of the public port: of somebody, or of the one whose tenant and subject are given."""
 
     def client_for(
         tenant_id: UUID | None = None, subject: str | None = None, role: str = "member"
@@ -45,7 +45,7 @@ def person(app: FastAPI, issuer: Issuer) -> Door:
 
 @pytest.fixture
 def service(app: FastAPI, issuer: Issuer) -> Door:
-    """Give a client of the internal port, on behalf of somebody, or of the one who is given."""
+    """Return a client of the internal port, on behalf of somebody, or of the one who is given."""
 
     def client_for(
         tenant_id: UUID | None = None,
@@ -67,7 +67,7 @@ def ann(person: Door) -> httpx.AsyncClient:
 
 @pytest.fixture
 def begin() -> Callable[..., Awaitable[str]]:
-    """Give a function that begins a conversation in which the user has said things, and gives its id."""
+    """Return a function that begins a conversation in which the user has said things, and returns its id."""
 
     async def conversation(who: httpx.AsyncClient, *messages: str, title: str | None = None) -> str:
         answer = await who.post("/api/v1/conversations", json={"title": title})

@@ -20,7 +20,7 @@ Application = Callable[..., httpx.AsyncClient]
 
 @pytest.fixture
 def application(app, issuer) -> Application:
-    """Give a client with one and the same key, for an end user if one is named."""
+    """Return a client with one and the same key, for an end user if one is named."""
     client_id = f"ak.{uuid4().hex}"
     token = issuer.token(
         tenant_id=uuid4(), subject=f"service:{client_id}", client_id=client_id, without=("sid",)

@@ -26,7 +26,7 @@ async def talk(service, bob):
 
 @pytest.fixture
 def say(person, bob, talk):
-    """Give a function that has Bob say things."""
+    """Return a function that has Bob say things."""
 
     async def add(*items):
         path = f"{talk.replace('/internal', '/api')}/items"

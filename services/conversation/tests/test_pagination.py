@@ -15,7 +15,7 @@ def notes(ids):
 
 
 async def pages(who, path, limit):
-    """Give page after page, as the client that asks for them sees them."""
+    """Return page after page, as the client that asks for them sees them."""
     params = {"limit": limit}
     while True:
         answer = await who.get(path, params=params)

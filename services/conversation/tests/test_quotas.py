@@ -38,7 +38,7 @@ async def database(settings):
 
 @pytest.fixture
 def on_behalf(issuer):
-    """Give a client of the internal port of an app."""
+    """Return a client of the internal port of an app."""
 
     def client_for(app, subject):
         scope = "conversations:read conversations:write"

@@ -35,7 +35,7 @@ class Talk:
         return await self.client.put(f"{self.inside}/summaries/{name}", json=body)
 
     async def next_turn(self, text="And now?", **options):
-        """Give what a run that begins now reads."""
+        """Return what a run that begins now reads."""
         answer = await self.turn().begin(text, compacted=True, **options)
         return [one["data"].get("content", one["data"].get("text")) for one in answer.json()["items"]]
 

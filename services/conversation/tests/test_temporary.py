@@ -19,7 +19,7 @@ def tenant_id():
 
 @pytest.fixture
 def begin_turn(service, tenant_id):
-    """Give a function that stores the first item of a run, in a temporary conversation if it expires."""
+    """Return a function that stores the first item of a run, in a temporary conversation if it expires."""
 
     async def begin(subject, conversation_id, **options):
         run_id = uuid4()

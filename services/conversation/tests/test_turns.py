@@ -26,7 +26,7 @@ class Turn:
         return [note(f"{self.run_id}-{number:04}", text, role) for number, text in enumerate(texts, 1)]
 
     def after(self, attempt):
-        """Give the same turn, as another attempt of the run sees it."""
+        """Return the same turn, as another attempt of the run sees it."""
         return Turn(self.client, self.talk.rpartition("/")[2], self.run_id, attempt)
 
     async def begin(self, *texts, **options):
@@ -56,7 +56,7 @@ def bob():
 
 @pytest.fixture
 def turn(service, bob):
-    """Give a function that gives a turn in Bob's conversation."""
+    """Return a function that gives a turn in Bob's conversation."""
     conversation_id = uuid4()
     return lambda run_id=None: Turn(service(*bob), conversation_id, run_id)
 
@@ -67,7 +67,7 @@ def is_superseded(answer):
 
 @pytest.fixture
 def listed(person, bob):
-    """Give a function that gives Bob's one conversation as he sees it in his list."""
+    """Return a function that gives Bob's one conversation as he sees it in his list."""
 
     async def conversation():
         [only] = (await person(*bob).get("/api/v1/conversations")).json()["items"]

@@ -109,7 +109,7 @@ class PostOffice:
         return list((await self.http.get("/_sandbox/attempts")).json())
 
     async def fail(self, status: int, **how: Any) -> None:
-        """Let the next request fail."""
+        """Make the next request fail."""
         assert (await self.http.post("/_sandbox/faults", json={"status": status, **how})).is_success
 
 
@@ -142,7 +142,7 @@ class Person:
 
 @pytest.fixture
 def sign_up(redis: Redis) -> Callable[..., Awaitable[Person]]:
-    """Tell this service, as auth does, that someone has signed up; changes replace parts of the data."""
+    """Publish to this service, as auth does, that someone signed up; changes replace parts of the data."""
 
     async def publish(
         *,
@@ -216,7 +216,7 @@ def mailed(post_office: PostOffice) -> Callable[[Person], Awaitable[Any]]:
 
 @pytest.fixture
 def publish(redis: Redis) -> Callable[..., Awaitable[None]]:
-    """Tell this service of something that happened in billing."""
+    """Publish to this service what happened in billing."""
 
     async def publish_event(
         tenant_id: str,

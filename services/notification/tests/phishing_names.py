@@ -113,7 +113,7 @@ def spellings(link: str) -> Iterator[str]:
 
 
 def zeros() -> Iterator[int]:
-    """Give the zero of every decimal system that Unicode has."""
+    """Return the zero of every decimal system that Unicode has."""
     return (code for code in range(sys.maxunicode) if unicodedata.decimal(chr(code), None) == 0)
 
 
@@ -124,7 +124,7 @@ def digits(number: str, zero: int) -> str:
 
 @cache
 def found(text: str) -> set[str]:
-    """Give what a mail program would make a link, an address or a telephone number of."""
+    """Return what a mail program would make a link, an address or a telephone number of."""
     links = {match.raw for match in linkifier.match(text) or []}
     numbers = {
         match.raw_string
@@ -135,5 +135,5 @@ def found(text: str) -> set[str]:
 
 
 def text_of(html: str) -> str:
-    """Give what is read of a page."""
+    """Return what is read of a page."""
     return unescape(regex.sub(r"<[^>]*>", " ", html))

@@ -74,7 +74,7 @@ def due(settings, kind, /, **changes):
 
 @pytest.fixture
 def publish_event(redis):
-    """Tell this service of a mail that is due, as auth does."""
+    """Publish to this service a mail that is due, as auth does."""
 
     async def publish(data, event_id=None, type="auth.email.requested.v1"):
         entry = {

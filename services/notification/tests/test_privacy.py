@@ -12,7 +12,7 @@ from testkit.impatient_consumer import impatient_consumer
 
 @pytest.fixture
 def lines(capfd):
-    """Give what has been logged since, and hold it against what must not be."""
+    """Return what has been logged since, and hold it against what must not be."""
 
     def read(*people):
         text = capfd.readouterr().out

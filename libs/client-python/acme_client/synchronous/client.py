@@ -96,7 +96,7 @@ class AcmeClient:
         return conversation
 
     def rename_conversation(self, conversation_id: str, title: str) -> Conversation:
-        """Give a conversation another title; its place in the list stays."""
+        """Change the title of a conversation; its place in the list stays."""
         path = conversation_path(conversation_id)
         conversation: Conversation = self._json("PATCH", path, json={"title": title})
         return conversation

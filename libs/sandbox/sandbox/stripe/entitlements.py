@@ -54,7 +54,7 @@ def list_features(store: Store, params: Params) -> StripeObject:
 
 
 def add_to_product(store: Store, params: Params, product_id: str) -> StripeObject:
-    """Let a product carry a feature."""
+    """Add a feature to a product."""
     store.get("product", product_id, "product", in_path=True)
     feature = store.get(_FEATURE, params["entitlement_feature"], "entitlement_feature")
     if any(each["entitlement_feature"]["id"] == feature["id"] for each in _of_product(store, product_id)):

@@ -150,7 +150,7 @@ def refresh_amounts(store: Store, invoice: StripeObject) -> None:
 
 
 def finalize(store: Store, invoice: StripeObject) -> StripeObject:
-    """Give an invoice its number and its final amounts; what is not to be paid is paid at once."""
+    """Set the number and the final amounts of an invoice; what is not to be paid is paid at once."""
     if invoice["status"] != "draft":
         message = "This invoice is already finalized, you can't re-finalize a non-draft invoice."
         raise StripeError(message, "invoice_not_editable")

@@ -62,7 +62,7 @@ def finish(store: Store, subscription: StripeObject) -> None:
 
 
 def announce_trial_end(store: Store, subscription: StripeObject) -> None:
-    """Say that a trial will end in three days, or sooner."""
+    """Publish that a trial will end in three days, or sooner."""
     subscription["_trial_end_announced"] = True
     store.emit("customer.subscription.trial_will_end", subscription)
 

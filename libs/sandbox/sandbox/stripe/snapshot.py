@@ -45,7 +45,7 @@ def load(path: Path, store: Store, keys: IdempotencyKeys) -> None:
 
 
 def _share_prices(store: Store) -> None:
-    """Let items refer to the stored prices and features again, of which the document has copies."""
+    """Make items refer to the stored prices and features again, of which the document has copies."""
     for subscription in store.table("subscription").values():
         for item in subscription["items"]["data"]:
             item["price"] = store.table("price")[item["price"]["id"]]

@@ -67,7 +67,7 @@ class Store:
             self._paused_at = former
 
     def touch(self) -> None:
-        """Say that something has changed."""
+        """Publish that something has changed."""
         self.changed.set()
 
     def table(self, kind: str) -> dict[str, StripeObject]:
@@ -135,7 +135,7 @@ class Store:
         return event
 
     def announce(self, event: StripeObject) -> None:
-        """Tell whoever delivers events of one."""
+        """Notify whoever delivers events of one."""
         self.touch()
         for listener in self.on_event:
             listener(event)

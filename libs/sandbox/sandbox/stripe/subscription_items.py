@@ -57,7 +57,7 @@ def set_quantity(item: StripeObject, params: Params, position: int) -> None:
 
 
 def set_price(store: Store, item: StripeObject, price_id: str, position: int) -> None:
-    """Give an item another price."""
+    """Change the price of an item."""
     price = get_usable_price(store, price_id, f"items[{position}][price]")
     item |= {"price": price, "plan": _plan(price)}
 

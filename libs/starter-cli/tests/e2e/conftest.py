@@ -124,7 +124,7 @@ class Person:
         return answer
 
     def stream(self, message: str, **more: Any) -> list[tuple[float, RunEvent]]:
-        """Say something, and give all events of the run with the times of their arrival."""
+        """Send a message, and return all events of the run with the times of their arrival."""
         with self.http.stream("POST", "/api/v1/chat/stream", json={"message": message, **more}) as answer:
             assert answer.status_code == 200, answer.read()
             assert answer.headers["content-type"].startswith("text/event-stream")
@@ -186,7 +186,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def someone(stack: Stack) -> Iterator[Callable[[], Person]]:
-    """Give a function that makes people who have not signed in."""
+    """Return a function that makes people who have not signed in."""
     made: list[Person] = []
 
     def make() -> Person:
@@ -200,20 +200,20 @@ def someone(stack: Stack) -> Iterator[Callable[[], Person]]:
 
 @pytest.fixture
 def stranger(someone: Callable[[], Person]) -> Person:
-    """Give somebody who has not signed in."""
+    """Return somebody who has not signed in."""
     return someone()
 
 
 @pytest.fixture(scope="session")
 def the_owner(stack: Stack) -> Iterator[Person]:
-    """Give the owner of the first tenant, who has not signed in yet."""
+    """Return the owner of the first tenant, who has not signed in yet."""
     with http_client(stack.gateway_url) as client:
         yield Person(client)
 
 
 @pytest.fixture
 def owner(stack: Stack, the_owner: Person) -> Person:
-    """Give the owner of the first tenant, signed in, and not long ago: a token lives for ten minutes."""
+    """Return the owner of the first tenant, signed in, and not long ago: a token lives for ten minutes."""
     if time.monotonic() - the_owner.signed_in_at > 300:
         assert the_owner.sign_in(stack.owner.email, stack.owner.password).status_code == 200
     return the_owner
@@ -221,13 +221,13 @@ def owner(stack: Stack, the_owner: Person) -> Person:
 
 @pytest.fixture(scope="session")
 def inbox(stack: Stack) -> Inbox:
-    """Give the inbox of the sandbox."""
+    """Return the inbox of the sandbox."""
     return Inbox(stack)
 
 
 @pytest.fixture
 def register(stack: Stack) -> Callable[..., str]:
-    """Give a function that signs somebody new up and gives the address; the password is PASSWORD."""
+    """Return a function that signs somebody new up and returns the address; the password is PASSWORD."""
 
     def sign_up(email: str = "") -> str:
         email = email or f"{uuid4().hex}@example.com"
@@ -242,7 +242,7 @@ def register(stack: Stack) -> Callable[..., str]:
 
 @pytest.fixture
 def neighbour(register: Callable[..., str], inbox: Inbox, someone: Callable[[], Person]) -> Person:
-    """Give the owner of another tenant, signed in."""
+    """Return the owner of another tenant, signed in."""
     email, person = register(), someone()
     verified = person.http.post("/api/v1/auth/email/verify", json={"token": inbox.token(email)})
     assert verified.is_success, verified.text

@@ -34,11 +34,11 @@ class Listener:
                     then()
 
     def go_on(self, person: Person) -> None:
-        """Hear the rest as somebody else's connection gives it."""
+        """Read the rest as somebody else's connection returns it."""
         until(lambda: self.is_over or self.read_more(person))
 
     def read_more(self, person: Person) -> bool:
-        """Hear what comes after the last event until the stream ends or breaks; return whether it was all."""
+        """Read what comes after the last event until the stream ends or breaks; return whether it was all."""
         path = f"/api/v1/runs/{self.received[0].data['run_id']}/events"
         after = {"Last-Event-ID": self.received[-1].id}
         with suppress(httpx.TransportError), person.http.stream("GET", path, headers=after) as answer:
@@ -83,7 +83,7 @@ def check_whole(person: Person, listener: Listener) -> None:
 
 @contextmanager
 def at(stack: Stack, replica: str, person: Person) -> Iterator[Person]:
-    """Give somebody a way to one replica, past the gateway."""
+    """Return a client of somebody for one replica, past the gateway."""
     token = {"Authorization": person.http.headers["Authorization"]}
     url = stack.layout.url(replica)
     with http_client(url, **token) as client:

@@ -117,7 +117,7 @@ class Runner:
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[Path]:
-    """Give a folder, with a space in its path, that the runs of this module share."""
+    """Return a folder, with a space in its path, that the runs of this module share."""
     folder = Path(tempfile.mkdtemp(prefix="acme runner "))
     folder.chmod(0o711)
     yield folder
@@ -126,7 +126,7 @@ def data() -> Iterator[Path]:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Give a free port."""
+    """Return a free port."""
     block = PortBlock(["gateway"])
     yield block.ports["gateway"]
     block.release()
@@ -134,7 +134,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def first_run(data: Path) -> Runner:
-    """Give a run with `--once` that has ended; its data is there for the runs that follow."""
+    """Return a run with `--once` that has ended; its data is there for the runs that follow."""
     block = PortBlock(["gateway"])
     run = Runner(data, block.ports["gateway"], "--once")
     block.release()

@@ -19,7 +19,7 @@ def chunked(size):
 
 
 def limits():
-    """Give every public route that takes a body, and how much its service takes."""
+    """Return every public route that takes a body, and how much its service takes."""
     for service in contract_documents.services():
         for route in every_route(contract_documents.app_of(service).routes):
             for method in sorted(WITH_BODIES & set(route.methods or ())):

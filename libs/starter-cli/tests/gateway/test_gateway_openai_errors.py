@@ -9,7 +9,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 @pytest.fixture
 def ask():
-    """Give a function that lets OpenAI's client ask a gateway, and gives the error that it raises."""
+    """Return a function that lets OpenAI's client call a gateway, and returns the error that it raises."""
 
     def ask(gateway, key, path="/models", **options):
         url = f"http://127.0.0.1:{gateway.port}/v1"

@@ -9,7 +9,7 @@ from sandbox.embedded import free_port
 
 @pytest.fixture
 def two(start, services):
-    """Give a function that starts a gateway with a second chat-agent on a port."""
+    """Return a function that starts a gateway with a second chat-agent on a port."""
 
     def begin(port):
         return start(CHAT_AGENT_2_ADDRESS="127.0.0.1", CHAT_AGENT_2_PORT=port)

@@ -76,6 +76,6 @@ class PgBouncer:
 def pgbouncer(
     request: pytest.FixtureRequest, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PgBouncer]:
-    """Give a pooler that keeps so many prepared statements."""
+    """Return a pooler that keeps so many prepared statements."""
     with PgBouncer(postgres, tmp_path_factory.mktemp("pgbouncer"), request.param).running() as pooler:
         yield pooler

@@ -10,7 +10,7 @@ from auth.services import AuthServices
 
 
 async def notify(db: AsyncSession, services: AuthServices, user: User) -> None:
-    """Tell the owner of a locked account what to do instead; one that is closed can be restored.
+    """Notify the owner of a locked account what to do instead; one that is closed can be restored.
 
     Nothing, where an operator has disabled it.
     """

@@ -24,7 +24,7 @@ async def find_customer_ids(db: AsyncSession, tenant_id: UUID) -> Sequence[str]:
 
 
 async def renew(services: BillingServices, customers: Sequence[str], invoices: Sequence[Invoice]) -> None:
-    """Give invoices links that are valid for ten days at least; the stored ones while Stripe does not answer.
+    """Add links to invoices that are valid for ten days; the stored ones while Stripe does not answer.
 
     The rows belong to no session: nothing is stored.
     """

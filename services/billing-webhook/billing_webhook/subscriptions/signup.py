@@ -16,7 +16,7 @@ from billing_webhook.subscriptions import commands, sync
 
 
 async def begin(db: AsyncSession, received: ReceivedEvent, signup_plan: str | None = None) -> None:
-    """Give a new tenant its plan; one that has a subscription already is left alone."""
+    """Assign a new tenant its plan; one that has a subscription already is left alone."""
     tenant_id = TenantCreated.model_validate(received.data).tenant_id
     if not await sync.ensure_free(db, tenant_id) or signup_plan is None:
         return

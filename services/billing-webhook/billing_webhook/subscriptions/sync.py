@@ -150,13 +150,13 @@ def assign(row: Any, values: Mapping[str, Any]) -> set[str]:
 
 
 async def fall_back(db: AsyncSession, ended: Subscription) -> None:
-    """Give the tenant of a subscription that has ended the free plan."""
+    """Assign the free plan to the tenant of a subscription that has ended."""
     if ended.ended_at is not None:
         await ensure_free(db, ended.tenant_id)
 
 
 async def ensure_free(db: AsyncSession, tenant_id: UUID) -> bool:
-    """Give a tenant without a subscription the free plan."""
+    """Assign the free plan to a tenant without a subscription."""
     await lock_tenant(db, tenant_id)
     if await current(db, tenant_id):
         return False

@@ -102,7 +102,7 @@ def describe_excess(quota: Quota) -> str:
 
 
 def mark_replay(response: Response, recorded: reports.Recorded) -> None:
-    """Say in an answer that an earlier request has had the effect."""
+    """Mark in an answer that an earlier request has had the effect."""
     if recorded.is_replay:
         response.status_code = status.HTTP_200_OK
         response.headers[REPLAYED] = "true"

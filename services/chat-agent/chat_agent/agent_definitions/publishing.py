@@ -59,7 +59,7 @@ def by_name(answering: Sequence[Answering]) -> dict[str, list[AgentDefinition]]:
 async def publish(
     session: AsyncSession, caller: Principal, models: DirectModels, name: str, publication: Publication
 ) -> StoredAgent:
-    """Let the draft or a version answer, all or some conversations.
+    """Publish the draft or a version to answer all or some conversations.
 
     Raises AgentNotFound, AgentVersionNotFound, InvalidAgentDefinition.
     """
@@ -97,7 +97,7 @@ async def release(
     version: StoredVersion,
     percentage: int = 100,
 ) -> None:
-    """Let a valid version answer; raises InvalidAgentDefinition."""
+    """Release a valid version; raises InvalidAgentDefinition."""
     definition = store.definition_of(version)
     if version.state == "draft":
         # A tool may be newer than the draft that names it.

@@ -182,7 +182,7 @@ async def save_draft(
 async def release(
     session: AsyncSession, agent: StoredAgent, version: StoredVersion, percentage: int = 100
 ) -> None:
-    """Let a version answer: all conversations, or as a canary a part of them."""
+    """Release a version for all conversations, or as a canary for a part of them."""
     has_stable = STABLE in await releases_of(session, agent)
     label = STABLE if percentage == 100 or not has_stable else CANARY
     replaced = delete(Release).where(Release.agent_id == agent.id)
@@ -204,7 +204,7 @@ async def retire_others(session: AsyncSession, agent: StoredAgent) -> None:
 
 
 async def end_canary(session: AsyncSession, agent: StoredAgent) -> None:
-    """Let the stable version answer all conversations."""
+    """End the canary: the stable version answers all conversations."""
     await session.execute(delete(Release).filter_by(agent_id=agent.id, label=CANARY))
     await retire_others(session, agent)
 

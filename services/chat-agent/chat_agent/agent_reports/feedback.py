@@ -32,7 +32,7 @@ class CorrectionMissing(Conflict):
 
 
 class VersionKey(NamedTuple):
-    """Tells the versions of an agent apart."""
+    """Identifies a version of an agent."""
 
     version: int | None
     digest: str | None

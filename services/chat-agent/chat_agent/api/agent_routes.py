@@ -68,7 +68,7 @@ async def delete_agent(name: Name, caller: Author, session: Session) -> None:
 async def validate_agent(
     name: Name, draft: schemas.Draft, caller: Author, session: Session, manager: ManagerDep
 ) -> schemas.Validation:
-    """Say whether a definition could be published, and what is wrong with it; nothing is stored."""
+    """Verify whether a definition could be published, and list what is wrong with it; nothing is stored."""
     tenant_id, models = tenant_of(caller), manager.settings.direct_models
     problems = await publishing.check(session, tenant_id, models, name, draft.definition)
     return schemas.Validation(valid=not problems, problems=problems)
@@ -99,7 +99,7 @@ async def dry_run_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 async def publish_agent(
     name: Name, publication: Publication, caller: Author, session: Session, manager: ManagerDep
 ) -> schemas.AgentDetail:
-    """Let the draft or a version answer, all conversations or as a canary a part of them."""
+    """Publish the draft or a version to answer all conversations or as a canary a part of them."""
     models = manager.settings.direct_models
     return await detail_of(session, await publishing.publish(session, caller, models, name, publication))
 

@@ -38,7 +38,7 @@ async def get_feedback_totals(
 
 @router.put("/{run_id}/feedback")
 async def put_feedback(run_id: UUID, new: NewFeedback, caller: Writer, session: Session) -> RunFeedback:
-    """Say what you think of a run's answer, in place of what you said before."""
+    """Rate a run's answer, in place of your earlier feedback."""
     return await feedback.put(session, await store.find(session, caller, run_id), new)
 
 

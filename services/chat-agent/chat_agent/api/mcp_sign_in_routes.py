@@ -22,7 +22,7 @@ router = APIRouter(prefix="/api/v1/mcp-servers/{name}/sign-in", tags=["mcp serve
 
 @router.get("", response_model=schemas.SignInStatus)
 async def get_mcp_sign_in(name: Name, caller: Writer, manager: ManagerDep) -> schemas.SignInStatus:
-    """Say whether the caller has signed in for an MCP server."""
+    """Return whether the caller has signed in for an MCP server."""
     server = await find_server(manager, caller, name)
     async with manager.database.begin() as session:
         row = await sign_ins.find(session, server, caller.user_id)

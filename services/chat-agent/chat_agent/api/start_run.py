@@ -206,7 +206,7 @@ async def find_earlier(
 
 
 async def continue_calls(session: AsyncSession, caller: Principal, values: dict[str, Any]) -> None:
-    """Let the agent go on that has called the tools whose outputs these are; raises ToolCallNotFound."""
+    """Continue with the agent that has called the tools whose outputs these are; raises ToolCallNotFound."""
     known = {item.get("call_id") for item in values["prelude"] if item.get("type") == "function_call"}
     for output in values["tool_outputs"]:
         run = await store.find_call(session, caller, values["conversation_id"], output["call_id"])

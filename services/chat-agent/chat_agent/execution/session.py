@@ -30,7 +30,6 @@ INPUT_ROLES = frozenset({"user", "system", "developer"})
 
 # An item that no run has stored has another id.
 RUN_OF_ITEM = re.compile(r"^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-")
-FIRST_ITEM = re.compile(r"-0001$")
 
 
 class ConversationSession(SessionABC):
@@ -163,7 +162,7 @@ class ConversationSession(SessionABC):
         if summary is None:
             return None
         since = [item.id for item in self._earlier if item.position > summary.position]
-        return None if any(map(FIRST_ITEM.search, since)) else summary
+        return None if any(one.endswith(item_id("", 1)) for one in since) else summary
 
     async def visible_items(self) -> list[TResponseInputItem]:
         """Return all that the model sees: the history, and the items that the run begins with."""
@@ -211,7 +210,9 @@ class ConversationSession(SessionABC):
 
     def _numbered(self, items: Sequence[dict[str, Any]], first: int) -> list[StoredItem]:
         run_id = self._turn.run_id
-        return [StoredItem(id=f"{run_id}-{number:04}", data=data) for number, data in enumerate(items, first)]
+        return [
+            StoredItem(id=item_id(str(run_id), number), data=data) for number, data in enumerate(items, first)
+        ]
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Do nothing: a run is rolled back as a whole."""
@@ -219,6 +220,11 @@ class ConversationSession(SessionABC):
 
     async def clear_session(self) -> None:
         """Do nothing: a conversation is cleared by its owner."""
+
+
+def item_id(run_id: str, number: int) -> str:
+    """Return the id of an item by its number in the run."""
+    return f"{run_id}-{number:04}"
 
 
 def expiry_of(run: Run, settings: Settings) -> datetime | None:

@@ -14,7 +14,7 @@ from chat_agent.mcp_servers.registered import RegisteredServer
 
 @dataclass(frozen=True)
 class SignInGate:
-    """Says whether a person is needed before a call, and notes where that is to sign in."""
+    """Decides whether a person is needed before a call, and notes where that is to sign in."""
 
     access: McpAccess
     server: RegisteredServer

@@ -99,7 +99,7 @@ async def insert(session: AsyncSession, owner: Owner, **values: Any) -> Memory:
 
 
 async def lock(session: AsyncSession, owner: Owner) -> None:
-    """Let nothing else be added to a person's memories until the transaction ends."""
+    """Lock against additions to a person's memories until the transaction ends."""
     key = f"memories {owner.tenant_id} {owner.user_id}"
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
 

@@ -1,4 +1,4 @@
-"""Says where another model answers in the place of one that does not."""
+"""Publishes that another model answers in place of one that does not."""
 
 import logging
 from collections.abc import Callable

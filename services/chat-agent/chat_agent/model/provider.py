@@ -44,7 +44,7 @@ set_tracing_disabled(disabled=True)
 
 
 class Provider(ModelProvider):
-    """Gives a model by its name, with all that stands by it."""
+    """Returns a model by its name, with all that stands by it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

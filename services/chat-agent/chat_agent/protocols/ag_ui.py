@@ -26,7 +26,7 @@ class Thread:
 
 
 class AgUiEvents(ProtocolEncoder):
-    """Says a run as AG-UI events: an agent's part of it is a step, the rest is CUSTOM."""
+    """Encodes a run as AG-UI events: an agent's part of it is a step, the rest is CUSTOM."""
 
     def __init__(self, run_id: UUID, thread: Thread) -> None:
         self._run_id = run_id

@@ -21,7 +21,7 @@ NAMED_HERE = ("run_id", "conversation_id", "agent", "model")
 
 
 class UiMessageStream(ProtocolEncoder):
-    """Says a run as the parts of one message: a step for each agent, and data parts for what has no other."""
+    """Encodes a run as parts of one message: a step for each agent, and data parts for what has no other."""
 
     def __init__(self, message_id: str | None = None) -> None:
         # Of the message that goes on, if one does; else the run's.

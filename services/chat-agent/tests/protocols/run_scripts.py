@@ -65,7 +65,7 @@ def item_start(id: str, deltas: Iterable[str], kind: str = "message") -> Script:
 
 
 def whole_item(id: str, *deltas: str, kind: str = "message", **more: object) -> Script:
-    """Say something."""
+    """Return a message."""
     whole = item("item.completed", id, kind, role="assistant", text="".join(deltas), **more)
     return [*item_start(id, deltas, kind), whole]
 
@@ -106,12 +106,12 @@ def events(script: Script) -> list[RunEvent]:
 
 
 def encode_all(protocol: ProtocolEncoder, script: Script) -> bytes:
-    """Say a script in a voice."""
+    """Encode a script in a protocol."""
     return b"".join(protocol.encode(event) for event in events(script))
 
 
 def client_messages(name: str, script: Script) -> list[Any]:
-    """Give the JSON that a client reads in a voice."""
+    """Return the JSON that a client reads in a protocol."""
     lines = encode_all(ENCODERS[name](), script).split(b"\n")
     data = [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: ")]
     return [orjson.loads(one) for one in data if one != b"[DONE]"]

@@ -101,7 +101,7 @@ def cases(requests: dict[str, tuple[str, Json]]) -> Any:
 
 
 def text_of(answer: httpx.Response) -> str:
-    """Give the text of an answer; of a stream, its deltas joined."""
+    """Return the text of an answer; of a stream, its deltas joined."""
     assert answer.status_code == 200, answer.text
     frames = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")]
     return answer.text + "".join(json.loads(frame).get("delta", "") for frame in frames)

@@ -41,7 +41,7 @@ Application = Callable[..., httpx.Client]
 
 @pytest.fixture
 def application(person: Callable[..., httpx.Client]) -> Application:
-    """Give a client with one and the same key, for an end user if one is named."""
+    """Return a client with one and the same key, for an end user if one is named."""
     subject = f"service:ak.{uuid4().hex}"
 
     def client_for(end_user: str | None = None) -> httpx.Client:
@@ -55,7 +55,7 @@ def application(person: Callable[..., httpx.Client]) -> Application:
 
 @pytest.fixture
 def openai_of() -> Iterator[Callable[..., OpenAI]]:
-    """Give OpenAI's client with the key of another client."""
+    """Return OpenAI's client with the key of another client."""
     clients: list[OpenAI] = []
 
     def client_for(client: httpx.Client) -> OpenAI:
@@ -97,15 +97,15 @@ def test_no_route_crosses_from_one_end_user_to_another(
     app: FastAPI, application: Application, other_services: OtherServices
 ) -> None:
     alice, bob = application("alice"), application("bob")
-    said = wait_until_finished(alice, start_run(alice, SECRET))
+    finished = wait_until_finished(alice, start_run(alice, SECRET))
     waiting = wait_until_finished(alice, start_run(alice, WAITS))
     [approval] = read_run(alice, waiting)["approvals"]
     form: dict[str, Any] = {"files": {"file": (SECRET, SECRET.encode())}, "data": {"purpose": "user_data"}}
     file_id = alice.post("/v1/files", **form).json()["id"]
-    conversation_id = said["conversation_id"]
+    conversation_id = finished["conversation_id"]
     memory = alice.post(MEMORIES, json={"text": SECRET}).json()
     before = [*other_services.items[conversation_id]], read_run(alice, waiting)
-    for run in (said, waiting):
+    for run in (finished, waiting):
         ids = {
             "run_id": run["id"],
             "approval_id": approval["id"],
@@ -124,11 +124,11 @@ def test_no_route_crosses_from_one_end_user_to_another(
             body = BODIES.get(path)
             answer = bob.request(method, path.format(**ids), json=body, headers={"Last-Event-ID": "0"})
             assert SECRET not in answer.text, path
-            assert said["id"] not in answer.text, path
+            assert finished["id"] not in answer.text, path
             if "_id}" in path:
                 refusals = {403} if path == CORRECTED else {204, 404}
                 assert answer.status_code in refusals, (path, answer.text)
-    for path, request in continuing(said).items():
+    for path, request in continuing(finished).items():
         answer = bob.post(path, json=request)
         assert answer.status_code == 404, (path, answer.text)
     assert (other_services.items[conversation_id], read_run(alice, waiting)) == before

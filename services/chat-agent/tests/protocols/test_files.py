@@ -36,7 +36,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def openai_of() -> Iterator[OpenAIOf]:
-    """Give OpenAI's client with the key of another client."""
+    """Return OpenAI's client with the key of another client."""
     clients: list[OpenAI] = []
 
     def client_for(client: httpx.Client, end_user: str | None = None) -> OpenAI:

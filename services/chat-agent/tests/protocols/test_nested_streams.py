@@ -20,7 +20,7 @@ PAY = "Please ask worker to pay amount=5"
 
 
 def nested_calls(outer: str) -> Script:
-    """Let an agent that is called as a tool call another, which calls a tool."""
+    """Call an agent as a tool that calls another, which calls a tool."""
     of_lead: Json = {"call_id": f"{outer}.1", "name": "ask_worker", "agent": "lead", "parent_call_id": outer}
     of_worker = {"call_id": f"{outer}.2", "name": "look", "agent": "worker", "parent_call_id": f"{outer}.1"}
     return [

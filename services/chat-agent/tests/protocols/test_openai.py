@@ -21,7 +21,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 @pytest.fixture
 def client_of() -> Iterator[Callable[..., OpenAI]]:
-    """Give OpenAI's client for somebody: an access token is its key."""
+    """Return OpenAI's client for somebody: an access token is its key."""
     clients: list[OpenAI] = []
 
     def client(person: httpx.Client) -> OpenAI:
@@ -321,7 +321,7 @@ class TestResponses:
 
 
 def requests_of(response: Any) -> list[Any]:
-    """Give what a response asks a person to allow."""
+    """Return what a response asks a person to allow."""
     return [item for item in response.output if item.type == "mcp_approval_request"]
 
 

@@ -161,7 +161,7 @@ def problem_of(answer: httpx.Response, body: Json) -> str:
 
 @pytest.fixture(scope="module")
 def patient_url(settings) -> Iterator[str]:
-    """Give the service with room for many invalid requests."""
+    """Return the service with room for many invalid requests."""
     rates = {"invalid_requests_per_minute": 1_000_000, "chat_rate_limit_per_minute": 1_000_000}
     with serving(create_app(settings.model_copy(update=rates))) as url:
         yield url
@@ -241,7 +241,7 @@ def test_what_the_framework_refuses_has_the_shape_too(
 
 @pytest.fixture
 def calls(ann: httpx.Client, url: str) -> Iterator[tuple[OpenAI, list[int]]]:
-    """Give OpenAI's client, which may repeat a request once, and the statuses that it was answered with."""
+    """Return OpenAI's client, which may repeat a request once, and the statuses that it was answered with."""
     statuses: list[int] = []
     token = ann.headers["authorization"].removeprefix("Bearer ")
     hooks = {"response": [lambda response: statuses.append(response.status_code)]}

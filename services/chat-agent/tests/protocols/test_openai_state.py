@@ -258,9 +258,9 @@ class TestReferences:
     ) -> None:
         first = client.responses.create(model="triage", input=SECRET)
         [message] = first.output
-        [asked] = client.responses.input_items.list(first.id).data
+        [item] = client.responses.input_items.list(first.id).data
         items: Any = [
-            {"type": "item_reference", "id": asked.id},
+            {"type": "item_reference", "id": item.id},
             {"type": "item_reference", "id": message.id},
             {"role": "user", "content": "And?"},
         ]

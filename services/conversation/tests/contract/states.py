@@ -20,7 +20,7 @@ OF_ANOTHER = "c0000000-0000-4000-8000-000000000002"
 
 
 def caller(subject: str = USER) -> Principal:
-    """Give somebody of the tenant that pacts speak of."""
+    """Return somebody of the tenant that pacts speak of."""
     return Principal(
         subject=subject,
         tenant_id=TENANT,

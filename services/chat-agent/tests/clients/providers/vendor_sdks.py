@@ -1,4 +1,4 @@
-"""Let the clients of the providers read streams, and print what they understood, a line of JSON for each.
+"""Read streams with the clients of the providers, and print what they understood, a line of JSON for each.
 
 Arguments: the base URL, and the names of streams, such as `anthropic-text`; each is served below its name.
 """

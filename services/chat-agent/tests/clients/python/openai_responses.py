@@ -41,9 +41,9 @@ async def usage():
 
 
 async def tools():
-    asked = {"input": TOOLS}
+    request = {"input": TOOLS}
     while True:
-        async with client.responses.stream(model=MODEL, tools=[GET_WEATHER], **asked) as events:
+        async with client.responses.stream(model=MODEL, tools=[GET_WEATHER], **request) as events:
             response = await events.get_final_response()
         calls = [item for item in response.output if item.type == "function_call"]
         if not calls:
@@ -56,7 +56,7 @@ async def tools():
             }
             for call in calls
         ]
-        asked = {"input": outputs, "previous_response_id": response.id}
+        request = {"input": outputs, "previous_response_id": response.id}
 
 
 async def structured():
