@@ -376,6 +376,28 @@ def other_services(issuer: Issuer) -> OtherServices:
 
 
 @pytest.fixture(scope="module")
+def model_calls() -> list[dict[str, Any]]:
+    """Return the requests that `recorded_model_url` has received."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def recorded_model_url(model_calls: list[dict[str, Any]]) -> Iterator[str]:
+    """Serve a model whose requests are recorded, for a module that returns this as its `model_url`."""
+    model = create_model()
+
+    @model.middleware("http")
+    async def record(request: Request, call_next: Any) -> Response:
+        if request.method == "POST" and request.url.path == "/v1/responses":
+            model_calls.append(json.loads(await request.body()))
+        response: Response = await call_next(request)
+        return response
+
+    with serving(model) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
 def model_url() -> Iterator[str]:
     with serving(create_model()) as url:
         yield url

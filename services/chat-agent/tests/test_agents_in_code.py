@@ -1,7 +1,6 @@
 """Agents in code have the memory and the summaries that definitions have, by the same mechanism."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -17,10 +16,7 @@ from chat_agent.compaction.policy import CompactionPolicy
 from chat_agent.direct_models import DirectModel
 from chat_agent.memory.use import MemoryUse
 from chat_agent.settings import Settings
-from fastapi import Request, Response
-from sandbox.model import create_model
 from testkit.eventually import until
-from testkit.live_server import serving
 
 from .client_helpers import payloads_of, read_events, start_run, wait_until_finished
 from .conftest import OtherServices
@@ -32,24 +28,8 @@ READS_AND_WRITES = MemoryUse(read=True, write=True)
 
 
 @pytest.fixture(scope="module")
-def model_calls() -> list[Call]:
-    """What the model was sent."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def model_url(model_calls: list[Call]) -> Iterator[str]:
-    model = create_model()
-
-    @model.middleware("http")
-    async def record(request: Request, call_next: Any) -> Response:
-        if request.method == "POST" and request.url.path == "/v1/responses":
-            model_calls.append(json.loads(await request.body()))
-        response: Response = await call_next(request)
-        return response
-
-    with serving(model) as url:
-        yield url
+def model_url(recorded_model_url: str) -> str:
+    return recorded_model_url
 
 
 @pytest.fixture(scope="module")

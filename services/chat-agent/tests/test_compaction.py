@@ -33,12 +33,6 @@ WRITES_SUMMARY = "You summarize the beginning of a conversation"
 
 
 @pytest.fixture(scope="module")
-def model_calls() -> list[Call]:
-    """What the model was sent."""
-    return []
-
-
-@pytest.fixture(scope="module")
 def model_faults() -> list[int]:
     """The statuses with which summaries fail."""
     return []

@@ -1,17 +1,14 @@
 """What agents recall of a person: what fits the message, shown in the events, and stored nowhere else."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from chat_agent.memory import recall
-from fastapi import Request, Response
 from openai import OpenAI
-from sandbox.model import create_model
-from testkit.live_server import serving
 
 from .client_helpers import CHAT, RUNS, payloads_of, read_events, start_run
 from .conftest import OtherServices
@@ -24,24 +21,8 @@ Call = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def model_calls() -> list[Call]:
-    """What the model was sent."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def model_url(model_calls: list[Call]) -> Iterator[str]:
-    model = create_model()
-
-    @model.middleware("http")
-    async def record(request: Request, call_next: Any) -> Response:
-        if request.method == "POST" and request.url.path == "/v1/responses":
-            model_calls.append(json.loads(await request.body()))
-        response: Response = await call_next(request)
-        return response
-
-    with serving(model) as url:
-        yield url
+def model_url(recorded_model_url: str) -> str:
+    return recorded_model_url
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,8 +12,6 @@ import pytest
 from chat_agent.direct_models import DirectModel
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
-from fastapi import Request, Response
-from sandbox.model import create_model
 from testkit.databases import query
 from testkit.fork_server import ForkServer
 from testkit.issuer import Issuer
@@ -30,24 +28,8 @@ Call = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def model_calls() -> list[Call]:
-    """What the model was sent."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def model_url(model_calls: list[Call]) -> Iterator[str]:
-    model = create_model()
-
-    @model.middleware("http")
-    async def record(request: Request, call_next: Any) -> Response:
-        if request.method == "POST" and request.url.path == "/v1/responses":
-            model_calls.append(json.loads(await request.body()))
-        response: Response = await call_next(request)
-        return response
-
-    with serving(model) as url:
-        yield url
+def model_url(recorded_model_url: str) -> str:
+    return recorded_model_url
 
 
 @pytest.fixture(scope="module")
