@@ -125,6 +125,18 @@ def service(folder: Path, issuer: Issuer) -> Iterator[Target]:
             yield Target(f"http://{HOST}:{port}", internal_url, database_url, issuer, HttpPool())
 
 
+def machine_tokens(target: Target, tenants: Sequence[UUID]) -> dict[UUID, str]:
+    """Return a token for each tenant, of a machine: what a person reports is in the audit log, too."""
+    machine = partial(
+        target.issuer.service_token,
+        "sa.meter.1",
+        audience="acme-api",
+        scope="billing:manage billing:read",
+        role="admin",
+    )
+    return {tenant: machine(tenant_id=str(tenant)) for tenant in tenants}
+
+
 async def measure_all(target: Target, requests: int, at_once: int) -> list[tuple[Measured, Measured | None]]:
     """Measure each load, with the bare loop that it is compared with."""
     pool = await asyncpg.create_pool(target.database_url, min_size=CONNECTIONS, max_size=CONNECTIONS)
@@ -135,15 +147,7 @@ async def measure_all(target: Target, requests: int, at_once: int) -> list[tuple
     bare_webhooks = await put("bare: verify and insert", partial(bare_webhook, pool))
     bare_inserts = await put("bare: insert", partial(bare_insert, pool))
     bare_reads = await put("bare: select", partial(bare_select, pool))
-    # Of machines, which report usage all the time; what a person reports is in the audit log, too.
-    machine = partial(
-        target.issuer.service_token,
-        "sa.meter.1",
-        audience="acme-api",
-        scope="billing:manage billing:read",
-        role="admin",
-    )
-    token = {tenant: machine(tenant_id=str(tenant)) for tenant in tenants}
+    token = machine_tokens(target, tenants)
     service_token = target.issuer.service_token(
         "chat-agent", audience="billing-webhook", scope="billing:reserve"
     )

@@ -232,30 +232,44 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
     statement = (
         update(Run)
         .where(owned(run, RunStatus.RUNNING, RunStatus.QUEUED))
-        .values(
-            status=outcome.status,
-            output=outcome.output,
-            is_truncated=outcome.is_truncated,
-            tool_calls=outcome.tool_calls,
-            final_agent=outcome.agent,
-            handoffs=outcome.handoffs,
-            usage=outcome.usage.model_dump(mode="json"),
-            cost=outcome.cost,
-            error_code=outcome.error_code,
-            error_detail=outcome.error_detail,
-            exceeded_quota=outcome.exceeded_quota,
-            ended_at=ended_at,
-            state=None,
-            prelude=[],
-            tool_outputs=[],
-        )
+        .values(**ended_values(outcome), ended_at=ended_at)
         .returning(Run.id)
     )
     if (await session.scalars(statement)).one_or_none() is None:
         return False
     if run.persistence == "none" or outcome.is_withdrawn:
         await erase_content(session, run.id)
-    completed = RunCompleted(
+    completed = completed_event(run, outcome, ended_at)
+    publish(session, completed, tenant_id=run.tenant_id, subject=str(run.id))
+    if outcome.triggered_guardrail:
+        detail = {"agent": outcome.agent, "run_id": str(run.id), **outcome.triggered_guardrail}
+        record_triggered(session, run.tenant_id, run.user_id, None, **detail)
+    return True
+
+
+def ended_values(outcome: Outcome) -> dict[str, Any]:
+    """Return what the row of a run that ended so has; what only a run in progress needs is deleted."""
+    return {
+        "status": outcome.status,
+        "output": outcome.output,
+        "is_truncated": outcome.is_truncated,
+        "tool_calls": outcome.tool_calls,
+        "final_agent": outcome.agent,
+        "handoffs": outcome.handoffs,
+        "usage": outcome.usage.model_dump(mode="json"),
+        "cost": outcome.cost,
+        "error_code": outcome.error_code,
+        "error_detail": outcome.error_detail,
+        "exceeded_quota": outcome.exceeded_quota,
+        "state": None,
+        "prelude": [],
+        "tool_outputs": [],
+    }
+
+
+def completed_event(run: Run, outcome: Outcome, ended_at: datetime) -> RunCompleted:
+    """Return the event with which a run's usage is counted."""
+    return RunCompleted(
         run_id=run.id,
         conversation_id=run.conversation_id,
         tenant_id=run.tenant_id,
@@ -268,11 +282,6 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
         started_at=run.started_at or run.created_at,
         completed_at=ended_at,
     )
-    publish(session, completed, tenant_id=run.tenant_id, subject=str(run.id))
-    if outcome.triggered_guardrail:
-        detail = {"agent": outcome.agent, "run_id": str(run.id), **outcome.triggered_guardrail}
-        record_triggered(session, run.tenant_id, run.user_id, None, **detail)
-    return True
 
 
 def ended_log_seconds(run: Run, ttl_seconds: int) -> int:
