@@ -13,6 +13,7 @@ from servicekit.errors import (
     TooManyRequests,
     Unauthenticated,
     Unavailable,
+    Unprocessable,
 )
 
 
@@ -84,6 +85,10 @@ class ApprovalAnswered(Conflict):
     """The approval request is closed: decided, expired, or its run was stopped."""
 
     default_detail = "This approval request is closed: it was decided, it expired, or the run was stopped."
+
+
+class InvalidToolArguments(Unprocessable):
+    """The arguments do not match the schema of the tool; the approval stays open."""
 
 
 class TokenExpired(Unauthenticated):

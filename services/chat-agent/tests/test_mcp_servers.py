@@ -255,6 +255,19 @@ def test_a_definition_names_servers_and_tools_that_are_there(
     assert response.json()["problems"][0]["path"] == "agents[0].definition.mcp[0].server"
 
 
+def test_an_approval_names_a_tool_of_the_server(admin: httpx.Client, urls: dict[str, str]) -> None:
+    mistyped = {"pai": {"approval": "always"}}
+    # A new server, and one that is there already.
+    for _ in range(2):
+        response = put(admin, urls["ours"], tools=mistyped)
+        assert error_of(response) == (422, "invalid_mcp_server")
+        assert "no tool called 'pai'" in response.json()["detail"]
+        assert "pay" in response.json()["detail"]
+        register(admin, urls["ours"])
+    assert read_server(admin)["config"]["tools"] == {}
+    assert register(admin, urls["ours"], tools={"pay": {"approval": "always"}})["state"] == "confirmed"
+
+
 def test_a_tool_of_a_server_has_no_name_of_another_tool(admin: httpx.Client, urls: dict[str, str]) -> None:
     register(admin, urls["ours"], name="ask_my")
     published(admin, "my__echo")

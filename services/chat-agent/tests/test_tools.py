@@ -313,6 +313,31 @@ def test_edited_arguments_are_executed_and_recorded(ann: httpx.Client, workshop:
     assert json.loads(approval["edited_arguments"]) == {"amount": 120}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        ({"amount": "a lot"}, "amount"),
+        ({"amount": None}, "amount"),
+        ({"amount": 120, "currency": "EUR"}, "the arguments"),
+        ({"amont": 120}, "the arguments"),
+    ],
+    ids=str,
+)
+def test_edited_arguments_that_do_not_fit_decide_nothing(
+    ann: httpx.Client, workshop: Workshop, arguments: dict[str, Any], place: str
+) -> None:
+    run = call(ann, "refund", "amount=500")
+    (approval,) = run["approvals"]
+    url = f"{RUNS}/{run['id']}/approvals/{approval['id']}"
+    refused = ann.post(url, json={"approve": True, "arguments": arguments})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_tool_arguments"), refused.text
+    assert f"'refund' at {place}" in refused.json()["detail"]
+    assert [one["status"] for one in read_run(ann, run)["approvals"]] == ["pending"]
+    assert ann.post(url, json={"approve": True, "arguments": {"amount": 120}}).status_code == 200
+    assert wait_until_finished(ann, read_run(ann, run))["status"] == "completed"
+    assert (workshop.calls["refund 120"], workshop.calls["refund 500"]) == (1, 0)
+
+
 def test_an_agent_as_a_tool_is_seen_and_the_conversation_stays(ann: httpx.Client) -> None:
     run = call(ann, "ask_keeper", "input='who am I [sandbox: call=whoami]'", agent_type="buyer")
     assert (run["status"], run["final_agent"], run["handoffs"]) == ("completed", "buyer", [])

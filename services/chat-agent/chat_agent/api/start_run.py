@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agent_definitions.variables import check_values
 from chat_agent.api.deadlines import start_deadline, transaction
+from chat_agent.api.edited_arguments import check_edited_arguments
 from chat_agent.api.message_lengths import check_length, check_plan, message_lengths
 from chat_agent.api.run_request import History, RunRequest, with_masks, with_stored_content
 from chat_agent.api.variables import versions_of_calls
@@ -251,9 +252,10 @@ async def answer_approvals(
 ) -> StartedRun:
     """Store decisions, all or none; after the last pending one the run resumes.
 
-    Raises RunNotFound, ApprovalNotFound, ApprovalAnswered, RunCapacityExceeded.
+    Raises RunNotFound, ApprovalNotFound, ApprovalAnswered, InvalidToolArguments, RunCapacityExceeded.
     """
     async with start_deadline() as deadline:
+        await check_edited_arguments(manager, caller, run_id, decisions)
         last = await manager.event_source(run_id).last()
         async with transaction(manager.database) as session:
             for approval_id, decision in decisions.items():

@@ -26,7 +26,7 @@ class McpToolsOutdated(Conflict):
 
 
 class InvalidMcpServer(Unprocessable):
-    """The address or a header of the server is not allowed."""
+    """The address, a header or the approval of a tool of the server is not allowed."""
 
 
 class McpServerUnavailable(Unavailable, ToolFailed):

@@ -1,5 +1,6 @@
 """Registers a tenant's MCP servers, and confirms their tools; no transaction is open while one is called."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -12,10 +13,13 @@ from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.mcp_servers.checks import read_server, stored
 from chat_agent.mcp_servers.definition import RESERVED_HEADERS, RESERVED_PREFIXES, OAuth, ServerConfig
 from chat_agent.mcp_servers.errors import InvalidMcpServer, McpToolsOutdated
-from chat_agent.mcp_servers.registered import RegisteredServer
+from chat_agent.mcp_servers.registered import RegisteredServer, tools_of
 from chat_agent.mcp_servers.server_tools import ServerTool, digest_of_tools
 from chat_agent.mcp_servers.tables import McpServer
 from chat_agent.tenant_secrets.errors import SecretNotFound
+
+# Of tools in the text of an error.
+MAX_NAMES = 20
 
 
 async def register(access: McpAccess, caller: Principal, name: str, config: ServerConfig) -> McpServer:
@@ -33,6 +37,9 @@ async def register(access: McpAccess, caller: Principal, name: str, config: Serv
     # What a server lists for persons who sign in is read when one of them confirms it.
     if is_moved and config.auth.type != "oauth":
         protocol, tools = await read_server(access, new, caller.user_id)
+        check_policies(config, [tool.name for tool in tools])
+    elif row is not None and not is_moved and row.protocol is not None:
+        check_policies(config, [*tools_of(row.tools), *tools_of(row.changed_tools or [])])
     async with access.database.begin() as session:
         await store.lock_tenant(session, caller)
         row = await store.find_or_none(session, caller, name) or await new_row(session, caller, name)
@@ -49,11 +56,12 @@ async def register(access: McpAccess, caller: Principal, name: str, config: Serv
 async def confirm(access: McpAccess, caller: Principal, name: str, digest: str | None) -> McpServer:
     """Confirm the tools of a server as they are now.
 
-    Raises McpServerNotFound, McpToolsOutdated, and what the server's answers raise.
+    Raises McpServerNotFound, McpToolsOutdated, InvalidMcpServer, and what the server's answers raise.
     """
     async with access.database.begin() as session:
         server = RegisteredServer.of(await store.find(session, caller, name))
     protocol, tools = await read_server(access, server, caller.user_id)
+    check_policies(server.config, [tool.name for tool in tools])
     current = digest_of_tools(tools)
     if digest not in {None, current}:
         raise McpToolsOutdated
@@ -104,6 +112,13 @@ async def check_config(access: McpAccess, server: RegisteredServer) -> None:
         await access.secret_headers(server)
     except SecretNotFound as error:
         raise InvalidMcpServer(error.detail) from None
+
+
+def check_policies(config: ServerConfig, names: Collection[str]) -> None:
+    """Raise InvalidMcpServer for a policy of a tool that the server does not have, such as a typo."""
+    if unknown := sorted(config.tools.keys() - set(names)):
+        known = ", ".join(sorted(names)[:MAX_NAMES]) or "none"
+        raise InvalidMcpServer(f"The MCP server has no tool called {unknown[0]!r}. There are: {known}.")
 
 
 def check_headers(config: ServerConfig) -> None:
