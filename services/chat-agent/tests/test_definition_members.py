@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -228,11 +228,6 @@ APART = {"compaction", "visibility"}
 
 
 @pytest.fixture(scope="module")
-def model_calls() -> list[Json]:
-    return []
-
-
-@pytest.fixture(scope="module")
 def model_url(model_calls: list[Json]) -> Iterator[str]:
     model = create_model()
 
@@ -268,21 +263,10 @@ def settings(settings: Settings, mcp_url: str) -> Settings:
 
 
 @pytest.fixture
-def tenant() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def admin(person: Callable[..., httpx.Client], tenant: UUID, mcp_url: str) -> httpx.Client:
-    admin = person(tenant, f"user:{uuid4()}", role="admin")
+def admin(admin: httpx.Client, mcp_url: str) -> httpx.Client:
     admin.put("/api/v1/mcp-servers/shop", json={"url": mcp_url}).raise_for_status()
     published(admin, "clerk", description="Knows the files.")
     return admin
-
-
-@pytest.fixture
-def member(person: Callable[..., httpx.Client], tenant: UUID) -> httpx.Client:
-    return person(tenant, f"user:{uuid4()}")
 
 
 def test_every_member_is_known() -> None:

@@ -15,14 +15,10 @@ from .test_agent_definitions import AGENTS, publish, published, save
 from .test_guardrail_runs import CARD
 from .test_tenant_agents import (  # noqa: F401  # fixtures
     FORGET,
-    admin,
     approve,
     instructions_sent_with,
-    member,
-    model_calls,
     model_url,
     settings,
-    tenant,
     versions,
 )
 
@@ -79,7 +75,7 @@ ways_in = pytest.mark.parametrize("path", WAYS_IN)
 
 
 @pytest.fixture
-def client(member: httpx.Client) -> Iterator[OpenAI]:  # noqa: F811
+def client(member: httpx.Client) -> Iterator[OpenAI]:
     token = member.headers["authorization"].removeprefix("Bearer ")
     url = f"{str(member.base_url).rstrip('/')}/v1"
     with OpenAI(base_url=url, api_key=token, max_retries=0, timeout=60) as client:
@@ -99,9 +95,9 @@ def problem(response: httpx.Response) -> Json:
 
 @ways_in
 def test_instructions_have_the_values(
-    admin: httpx.Client,  # noqa: F811
-    member: httpx.Client,  # noqa: F811
-    model_calls: list[Json],  # noqa: F811
+    admin: httpx.Client,
+    member: httpx.Client,
+    model_calls: list[Json],
     path: str,
 ) -> None:
     company(admin)
@@ -123,8 +119,8 @@ def test_instructions_have_the_values(
     ],
 )
 def test_values_that_do_not_fit_are_refused_with_their_place(
-    admin: httpx.Client,  # noqa: F811
-    member: httpx.Client,  # noqa: F811
+    admin: httpx.Client,
+    member: httpx.Client,
     path: str,
     values: Json,
     name: str,
@@ -153,8 +149,8 @@ def test_values_that_do_not_fit_are_refused_with_their_place(
     ids=["text", "list", "long", "nul", "name", "many"],
 )
 def test_values_have_the_same_limits_everywhere(
-    admin: httpx.Client,  # noqa: F811
-    member: httpx.Client,  # noqa: F811
+    admin: httpx.Client,
+    member: httpx.Client,
     path: str,
     values: Any,
 ) -> None:
@@ -171,9 +167,9 @@ def test_values_have_the_same_limits_everywhere(
 class TestOpenAIClient:
     def test_a_prompt_names_the_agent(
         self,
-        admin: httpx.Client,  # noqa: F811
+        admin: httpx.Client,
         client: OpenAI,
-        model_calls: list[Json],  # noqa: F811
+        model_calls: list[Json],
     ) -> None:
         company(admin)
         question = f"Hello {uuid4()}"
@@ -211,7 +207,7 @@ class TestOpenAIClient:
     )
     def test_a_prompt_that_does_not_fit_is_refused_by_name(
         self,
-        admin: httpx.Client,  # noqa: F811
+        admin: httpx.Client,
         client: OpenAI,
         request_: Json,
         code: str,
@@ -225,9 +221,9 @@ class TestOpenAIClient:
 
     def test_a_version_may_be_the_canary(
         self,
-        admin: httpx.Client,  # noqa: F811
+        admin: httpx.Client,
         client: OpenAI,
-        model_calls: list[Json],  # noqa: F811
+        model_calls: list[Json],
     ) -> None:
         published(admin, "support", instructions="Stable.")
         save(admin, "support", instructions="Canary.")
@@ -239,9 +235,9 @@ class TestOpenAIClient:
 
     def test_a_completion_takes_values_in_its_extra_body(
         self,
-        admin: httpx.Client,  # noqa: F811
+        admin: httpx.Client,
         client: OpenAI,
-        model_calls: list[Json],  # noqa: F811
+        model_calls: list[Json],
     ) -> None:
         company(admin)
         question = f"Hello {uuid4()}"
@@ -256,9 +252,9 @@ class TestOpenAIClient:
 
     def test_values_are_of_one_request(
         self,
-        admin: httpx.Client,  # noqa: F811
+        admin: httpx.Client,
         client: OpenAI,
-        model_calls: list[Json],  # noqa: F811
+        model_calls: list[Json],
     ) -> None:
         company(admin)
         question = f"Hello {uuid4()}"
@@ -274,9 +270,9 @@ class TestOpenAIClient:
 
 @pytest.mark.parametrize("frontend", [AgUiFrontend, UiFrontend])
 def test_outputs_of_tools_go_on_with_the_version_whose_variables_they_name(
-    admin: httpx.Client,  # noqa: F811
-    member: httpx.Client,  # noqa: F811
-    model_calls: list[Json],  # noqa: F811
+    admin: httpx.Client,
+    member: httpx.Client,
+    model_calls: list[Json],
     frontend: type[Any],
 ) -> None:
     published(admin, "support", instructions="First {{firm}}.", variables={"firm": {}})
@@ -296,11 +292,11 @@ def test_outputs_of_tools_go_on_with_the_version_whose_variables_they_name(
 
 
 def test_a_run_that_waits_goes_on_with_its_values_on_another_replica(
-    admin: httpx.Client,  # noqa: F811
-    member: httpx.Client,  # noqa: F811
+    admin: httpx.Client,
+    member: httpx.Client,
     client: OpenAI,
     other_url: str,
-    model_calls: list[Json],  # noqa: F811
+    model_calls: list[Json],
 ) -> None:
     company(admin, tools=[FORGET])
     question = f"Forget it [sandbox: call=forget_conversation] {uuid4()}"
@@ -313,7 +309,7 @@ def test_a_run_that_waits_goes_on_with_its_values_on_another_replica(
     assert instructions_sent_with(model_calls, question) == ["You help Initech, 3."] * 2
 
 
-def test_a_key_is_of_one_set_of_values(admin: httpx.Client, member: httpx.Client) -> None:  # noqa: F811
+def test_a_key_is_of_one_set_of_values(admin: httpx.Client, member: httpx.Client) -> None:
     company(admin)
     body: Json = {"model": "support", "messages": [{"role": "user", "content": "Hello"}]}
     key = {"Idempotency-Key": "k"}
@@ -324,9 +320,9 @@ def test_a_key_is_of_one_set_of_values(admin: httpx.Client, member: httpx.Client
 
 @ways_in
 def test_guardrails_check_the_values(
-    admin: httpx.Client,  # noqa: F811
-    member: httpx.Client,  # noqa: F811
-    model_calls: list[Json],  # noqa: F811
+    admin: httpx.Client,
+    member: httpx.Client,
+    model_calls: list[Json],
     path: str,
 ) -> None:
     def guardrails(**config: Any) -> Json:
@@ -345,6 +341,20 @@ def test_guardrails_check_the_values(
     assert (refused.status_code, problem(refused)["code"]) == (400, "guardrail_triggered")
 
 
-def test_agents_of_the_service_have_no_variables(member: httpx.Client) -> None:  # noqa: F811
+def test_the_list_of_agents_says_which_values_each_needs(
+    admin: httpx.Client,
+    member: httpx.Client,
+) -> None:
+    variables = {"company": {"description": "Whose shop it is."}, "stars": {"type": "integer", "default": 5}}
+    published(admin, "support", instructions="You help at {{company}}: {{stars}}.", variables=variables)
+    listed = {one["name"]: one["variables"] for one in member.get(AGENTS).json()}
+    assert listed["support"] == [
+        {"name": "company", "type": "string", "description": "Whose shop it is.", "default": None},
+        {"name": "stars", "type": "integer", "description": "", "default": 5},
+    ]
+    assert listed["triage"] == []
+
+
+def test_agents_of_the_service_have_no_variables(member: httpx.Client) -> None:
     body = {"message": "Hello", "variables": {"company": "Initech"}}
     assert error_of(member.post(CHAT, json=body)) == (400, "invalid_variables")
