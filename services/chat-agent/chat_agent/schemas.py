@@ -180,6 +180,15 @@ class AgentVersion(BaseModel):
     digest: str
 
 
+class AgentVariable(BaseModel):
+    """A value that the instructions of an agent need."""
+
+    name: str
+    type: Literal["string", "integer", "number", "boolean"]
+    description: str
+    default: str | int | float | bool | None = Field(description="Without one, each run must give a value.")
+
+
 class Agent(BaseModel):
     """An agent."""
 
@@ -191,6 +200,7 @@ class Agent(BaseModel):
     source: Literal["service", "tenant"] = "service"
     version: int | None = Field(None, description="Of an agent of the tenant, the stable version.")
     starters: list[str] = Field([], description="What a person may begin with.")
+    variables: list[AgentVariable] = Field([], description="What runs may, or must, give values of.")
 
 
 class OwnTool(BaseModel):
@@ -202,6 +212,17 @@ class OwnTool(BaseModel):
     trusted: bool
 
 
+class McpTool(BaseModel):
+    """A tool of an MCP server of the tenant."""
+
+    name: str = Field(description="By which models call it.")
+    server: str
+    server_tool: str = Field(description="The server's name for it.")
+    state: Literal["confirmed", "changed", "unusable"] = Field(
+        description="Agents call confirmed ones; `changed`: it differs from what was confirmed."
+    )
+
+
 class Tools(BaseModel):
     """The tools that agents may use."""
 
@@ -209,3 +230,4 @@ class Tools(BaseModel):
     tool_names: list[str]
     categories: dict[str, list[str]]
     own_tools: list[OwnTool] = Field([], description="The tenant's HTTP tools.")
+    mcp_tools: list[McpTool] = Field([], description="The tools of the tenant's MCP servers.")

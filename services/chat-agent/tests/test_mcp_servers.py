@@ -19,7 +19,7 @@ from .client_helpers import error_of, payloads_of, read_events, read_run, start_
 from .mcp_server import ECHO, PAY, StatelessServer, WithoutDiscovery, sdk_server
 from .test_agent_definitions import problems, published, save
 
-SERVERS = "/api/v1/mcp-servers"
+SERVERS, TOOLS = "/api/v1/mcp-servers", "/api/v1/tools"
 Person = Callable[..., httpx.Client]
 Json = dict[str, Any]
 
@@ -75,6 +75,10 @@ def agent_with(client: httpx.Client, name: str = "support", server: str = "shop"
 
 def read_server(client: httpx.Client, name: str = "shop") -> Json:
     return client.get(f"{SERVERS}/{name}").json()
+
+
+def states_of_tools(client: httpx.Client) -> dict[str, str]:
+    return {one["name"]: one["state"] for one in client.get(TOOLS).json()["mcp_tools"]}
 
 
 def confirm(client: httpx.Client, name: str = "shop", **body: Any) -> httpx.Response:
@@ -339,6 +343,7 @@ def test_a_changed_description_stops_the_tool_until_it_is_confirmed(
     assert (detail["state"], change["tool"], change["change"]) == ("changed", "echo", "changed")
     assert change["before"]["description"] == ECHO["description"]
     assert change["after"]["description"] == poisoned["description"]
+    assert states_of_tools(member) == {"shop__echo": "changed", "shop__pay": "confirmed"}
     # The other tool goes on, and the changed one is not offered.
     assert output_of(member, "amount=5 [sandbox: call=shop__pay]")["output"] == 'pay: {"amount": 5}'
     assert problems(admin, "support", mcp=[{"server": "shop", "allow": ["echo"]}]) == {
@@ -351,6 +356,24 @@ def test_a_changed_description_stops_the_tool_until_it_is_confirmed(
     confirmed = confirm(admin, digest=detail["tools_digest"])
     assert (confirmed.status_code, confirmed.json()["state"]) == (200, "confirmed")
     assert output_of(member, call)["output"] == 'echo: {"text": "hello"}'
+    assert states_of_tools(member) == {"shop__echo": "confirmed", "shop__pay": "confirmed"}
+
+
+def test_tools_of_servers_are_listed_with_those_of_the_tenant(
+    admin: httpx.Client, person: Person, urls: dict[str, str], good: StatelessServer
+) -> None:
+    assert admin.get(TOOLS).json()["mcp_tools"] == []
+    good.tools = [dict(ECHO), {**PAY, "inputSchema": {"type": "array"}}, {**ECHO, "name": "be.quiet"}]
+    register(admin, urls["ours"], name="zoo")
+    listed = admin.get(TOOLS).json()["mcp_tools"]
+    assert {(one["server"], one["server_tool"], one["state"]) for one in listed} == {
+        ("zoo", "be.quiet", "confirmed"),
+        ("zoo", "echo", "confirmed"),
+        ("zoo", "pay", "unusable"),
+    }
+    names = {tool["name"]: tool["model_name"] for tool in read_server(admin, "zoo")["tools"]}
+    assert {one["server_tool"]: one["name"] for one in listed} == names
+    assert person(uuid4()).get(TOOLS).json()["mcp_tools"] == []
 
 
 def test_to_change_how_a_server_is_called_confirms_nothing(

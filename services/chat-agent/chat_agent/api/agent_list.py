@@ -40,4 +40,8 @@ def to_own_agent_schema(one: Answering) -> schemas.Agent:
         source="tenant",
         version=one.number,
         starters=definition.starters,
+        variables=[
+            schemas.AgentVariable(name=name, **variable.model_dump())
+            for name, variable in sorted(definition.variables.items())
+        ],
     )

@@ -15,6 +15,8 @@ from chat_agent.http_tools.definition import HttpTool, HttpToolName, ToolDocumen
 from chat_agent.http_tools.schemas import Tool
 from chat_agent.http_tools.tables import StoredTool
 from chat_agent.http_tools.validation import tool_of
+from chat_agent.mcp_servers import tool_list
+from chat_agent.mcp_servers.store import tenant_of
 from chat_agent.schemas import MAX_CHAT_BODY, OwnTool, Tools
 
 Author = Annotated[Principal, require("agents:manage")]
@@ -30,7 +32,10 @@ async def list_tools(caller: ToolReader, session: Session) -> Tools:
     categories = {category: [tool.name for tool in tools] for category, tools in TOOLS.items()}
     names = [name for tools in categories.values() for name in tools]
     own = [to_own_tool(row) for row in await store.current(session, caller.tenant_id)]
-    return Tools(total_tools=len(names), tool_names=names, categories=categories, own_tools=own)
+    mcp = await tool_list.list_tools(session, tenant_of(caller))
+    return Tools(
+        total_tools=len(names), tool_names=names, categories=categories, own_tools=own, mcp_tools=mcp
+    )
 
 
 @router.get("/{name}", response_model=Tool)

@@ -63,12 +63,17 @@ class ServerTool(BaseModel):
         return any(self.annotations.get(hint) is True for hint in ("readOnlyHint", "idempotentHint"))
 
     def callable_name(self, server: str) -> str:
-        """Return the name by which models call it: that of the server comes first."""
-        name = f"{server}__{NOT_CALLABLE.sub('_', self.name)}"
-        if len(name) <= MAX_CALLABLE and name == f"{server}__{self.name}":
-            return name
-        # Two names of a server may differ in what is replaced or cut off.
-        return f"{name[: MAX_CALLABLE - 9]}_{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
+        """Return the name by which models call it."""
+        return callable_name(server, self.name)
+
+
+def callable_name(server: str, tool: str) -> str:
+    """Return the name by which models call a tool: that of its server comes first."""
+    name = f"{server}__{NOT_CALLABLE.sub('_', tool)}"
+    if len(name) <= MAX_CALLABLE and name == f"{server}__{tool}":
+        return name
+    # Two names of a server may differ in what is replaced or cut off.
+    return f"{name[: MAX_CALLABLE - 9]}_{hashlib.sha256(tool.encode()).hexdigest()[:8]}"
 
 
 # What a model reads of a tool, and what decides whether a call is repeated.
