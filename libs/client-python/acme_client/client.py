@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 
-from acme_client.credentials import AccessToken, Credentials
+from acme_client.credentials import AccessToken, Credentials, Password
 from acme_client.events import RunEvent
 from acme_client.responses import check
 from acme_client.schemas import (
@@ -42,6 +42,11 @@ class AcmeClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    async def sign_out(self) -> None:
+        """End the session of a person's password; other credentials have none. Raises ApiError."""
+        if isinstance(self._credentials, Password):
+            await self._credentials.sign_out(self._http, self._base_url)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -58,6 +58,13 @@ class Password(Credentials):
         self._body = {"email": email, "password": password}
         self._refresh_token = ""
 
+    async def sign_out(self, http: httpx.AsyncClient, base_url: str) -> None:
+        """End the session, if there is one; the next request would begin another."""
+        refresh_token, self._refresh_token, self._expires_at = self._refresh_token, "", 0.0
+        if refresh_token:
+            body = {"refresh_token": refresh_token}
+            await check(await http.post(f"{base_url}/api/v1/auth/logout", json=body))
+
     async def _renew(self, http: httpx.AsyncClient, url: str) -> None:
         session = await self._refresh(http, url) or await post(http, f"{url}/token", json=self._body)
         self._token, self._refresh_token = session["access_token"], session["refresh_token"]

@@ -105,7 +105,7 @@ def schema(file: File) -> None:
 async def fetch(url: str, credentials: Credentials, agent: str, run_id: str) -> dict[str, Any]:
     """Read a question with its answer and the correction; raises InvalidInput."""
     try:
-        async with AcmeClient(url, credentials) as client:
+        async with running.connected(url, credentials) as client:
             listed = [] if agent else await get(client, "/api/v1/agents")
             for name in [agent] if agent else [one["name"] for one in listed]:
                 path = f"/api/v1/agents/{quote(name, safe='')}/feedback/{quote(run_id, safe='')}"

@@ -1,7 +1,8 @@
 """An evaluation: the cases, their report, and what it took."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,7 @@ async def evaluate(cases: Cases, options: Options, credentials: Credentials) -> 
     """Run all cases, and report what came of them; raises InvalidInput."""
     if needs_judge(cases) and not options.judge:
         raise InvalidInput("Cases are judged by a model. Name one of /v1 with --judge, or an agent.")
-    async with AcmeClient(options.url, credentials) as client, httpx.AsyncClient(timeout=60) as http:
+    async with connected(options.url, credentials) as client, httpx.AsyncClient(timeout=60) as http:
         await check_access(client, options.url)
         target = Target(client, options.agent, options.timeout_seconds, options.retries)
         token = partial(credentials.access_token, http, options.url)
@@ -54,6 +55,17 @@ async def evaluate(cases: Cases, options: Options, credentials: Credentials) -> 
             )
     report.experiment_metadata = metadata_of(report, options, target.costs, usage if options.judge else None)
     return report
+
+
+@asynccontextmanager
+async def connected(url: str, credentials: Credentials) -> AsyncIterator[AcmeClient]:
+    """Connect a client, whose session, if it began one, ends with it."""
+    async with AcmeClient(url, credentials) as client:
+        try:
+            yield client
+        finally:
+            with suppress(ApiError, httpx.TransportError):
+                await client.sign_out()
 
 
 async def check_access(client: AcmeClient, url: str) -> None:

@@ -1,7 +1,7 @@
 """Acme as its clients see it: signing in, talking to an agent, reading what was stored and counted."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import httpx
@@ -25,11 +25,13 @@ class GatewayClient:
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False)
         self.tenant_id = ""
+        self._refresh_token = ""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._sign_out()
         self._http.close()
 
     def sign_in(self, owner: Owner) -> None:
@@ -38,7 +40,13 @@ class GatewayClient:
             "POST", "/api/v1/auth/token", json={"email": owner.email, "password": owner.password}
         )
         self._http.headers["Authorization"] = f"Bearer {session['access_token']}"
-        self.tenant_id = session["tenant_id"]
+        self.tenant_id, self._refresh_token = session["tenant_id"], session["refresh_token"]
+
+    def _sign_out(self) -> None:
+        """End the session, if there is one: of too many, the person's oldest would end."""
+        if self._refresh_token:
+            with suppress(httpx.HTTPError):
+                self._http.post("/api/v1/auth/logout", json={"refresh_token": self._refresh_token})
 
     def use_token(self, token: str) -> None:
         """Use a token or an API key from now on."""

@@ -197,6 +197,7 @@ def test_lists_show_the_agents_of_the_tenant(admin: httpx.Client, member: httpx.
         "source": "tenant",
         "version": 1,
         "starters": ["Hi"],
+        "variables": [],
     }
     assert (agents["triage"]["source"], agents["triage"]["version"]) == ("service", None)
     models = {model["id"]: model for model in member.get("/v1/models").json()["data"]}

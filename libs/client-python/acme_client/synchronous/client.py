@@ -19,7 +19,7 @@ from acme_client.schemas import (
     RunDetail,
     RunSummaryPage,
 )
-from acme_client.synchronous.credentials import AccessToken, Credentials
+from acme_client.synchronous.credentials import AccessToken, Credentials, Password
 from acme_client.synchronous.responses import check
 from acme_client.synchronous.stream import Connection, read_run
 
@@ -43,6 +43,11 @@ class AcmeClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def sign_out(self) -> None:
+        """End the session of a person's password; other credentials have none. Raises ApiError."""
+        if isinstance(self._credentials, Password):
+            self._credentials.sign_out(self._http, self._base_url)
 
     def close(self) -> None:
         """Close all connections."""

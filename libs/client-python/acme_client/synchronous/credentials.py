@@ -59,6 +59,13 @@ class Password(Credentials):
         self._body = {"email": email, "password": password}
         self._refresh_token = ""
 
+    def sign_out(self, http: httpx.Client, base_url: str) -> None:
+        """End the session, if there is one; the next request would begin another."""
+        refresh_token, self._refresh_token, self._expires_at = self._refresh_token, "", 0.0
+        if refresh_token:
+            body = {"refresh_token": refresh_token}
+            check(http.post(f"{base_url}/api/v1/auth/logout", json=body))
+
     def _renew(self, http: httpx.Client, url: str) -> None:
         session = self._refresh(http, url) or post(http, f"{url}/token", json=self._body)
         self._token, self._refresh_token = session["access_token"], session["refresh_token"]

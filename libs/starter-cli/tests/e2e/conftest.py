@@ -49,7 +49,8 @@ PATIENT = {
 PRICES = '{"sandbox-large": {"input": 2000000, "cached": 2000000, "output": 8000000}}'
 SOON = {
     "chat-agent": {"RUN_LEASE_SECONDS": "4", "MODEL_PRICES": PRICES, **PATIENT},
-    "auth": {"AUTH_ACCOUNT_DELETION_GRACE_DAYS": "0"},
+    # Many tests sign in as the first owner: of too many sessions, the oldest would end, that of a fixture.
+    "auth": {"AUTH_ACCOUNT_DELETION_GRACE_DAYS": "0", "AUTH_SESSIONS_PER_PERSON": "100"},
 }
 
 

@@ -35,6 +35,20 @@ def evals(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+def test_commands_leave_no_session(stack: Stack, owner: Person, evals: Any, tmp_path: Path) -> None:
+    def sessions() -> set[str]:
+        return {one["id"] for one in owner.http.get("/api/v1/auth/sessions").json()["items"]}
+
+    before = sessions()
+    done = [
+        evals("run", write(tmp_path, case("time", TIME, {"CalledTools": ["current_time"]}))),
+        acme("agents", "export", "--data", stack.data_dir.root),
+    ]
+    assert [one.returncode for one in done] == [0, 0], done
+    assert before
+    assert sessions() <= before
+
+
 def test_cases_see_tools_handoffs_and_cost_and_a_baseline_what_got_worse(evals: Any, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     good = case("time", TIME, {"CalledTools": ["current_time"]}, {"MaxCost": 1}, {"HandedOver": []})
