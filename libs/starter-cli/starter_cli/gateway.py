@@ -40,7 +40,7 @@ class GatewayClient:
             "POST", "/api/v1/auth/token", json={"email": owner.email, "password": owner.password}
         )
         self._http.headers["Authorization"] = f"Bearer {session['access_token']}"
-        self.tenant_id, self._refresh_token = session["tenant_id"], session["refresh_token"]
+        self.tenant_id, self._refresh_token = session["tenant_id"], session.get("refresh_token", "")
 
     def _sign_out(self) -> None:
         """End the session, if there is one: of too many, the person's oldest would end."""
