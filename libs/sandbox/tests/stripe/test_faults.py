@@ -1,11 +1,12 @@
 """Answers that go wrong on demand."""
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from sandbox.stripe.app import create_stripe
 from stripe import APIConnectionError, APIError, RateLimitError, StripeClient
 from testkit.eventually import until
 
@@ -72,15 +73,19 @@ def test_a_connection_may_break(stripe: StripeClient, http: httpx.Client) -> Non
         stripe.v1.customers.create({})
 
 
-def test_a_key_whose_request_is_running_is_in_use(stripe: StripeClient, http: httpx.Client) -> None:
-    order(http, kind="delay", seconds=1)
-    key = {"Idempotency-Key": str(uuid4())}
-    with ThreadPoolExecutor(2) as threads:
-        calls = [
-            threads.submit(http.post, "/v1/customers", data={"name": "x"}, headers=key) for _ in range(2)
-        ]
-        statuses = sorted(call.result().status_code for call in calls)
-    assert statuses == [200, 409]
+async def test_a_key_whose_request_is_running_is_in_use() -> None:
+    transport = httpx.ASGITransport(create_stripe())
+    headers = {"Authorization": "Bearer sk_test_sandbox", "Idempotency-Key": str(uuid4())}
+    async with httpx.AsyncClient(transport=transport, base_url="http://stripe", headers=headers) as http:
+        order = {"api": [CREATION | {"kind": "delay", "seconds": 600}]}
+        (await http.post("/_ctl/faults", json=order)).raise_for_status()
+        calls = [asyncio.create_task(http.post("/v1/customers", data={"name": "x"})) for _ in range(2)]
+        answered, delayed = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        assert [call.result().status_code for call in answered] == [409]
+        for call in delayed:
+            call.cancel()
+        await asyncio.wait(delayed)
+        assert (await http.post("/v1/customers", data={"name": "x"})).status_code == 200
 
 
 def test_faults_can_wait_and_be_called_off(stripe: StripeClient, http: httpx.Client) -> None:
