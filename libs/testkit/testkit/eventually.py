@@ -10,27 +10,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
+from testkit.running_time import Clock, RunningTime
+
 Result = TypeVar("Result")
-Clock = Callable[[], float]
 
 # On a machine that does much else; a test that passes waits for none of it.
 MAX_WAIT_SECONDS = 60.0
 # Of the time between two looks, whatever it was spent on.
 MAX_SECONDS_PER_LOOK = 5.0
-
-
-class Countdown:
-    """The time that is left to wait, of which a pause uses up a few seconds at most."""
-
-    def __init__(self, seconds: float, clock: Clock = time.monotonic) -> None:
-        self._left, self._clock, self._last = seconds, clock, clock()
-
-    def is_over(self) -> bool:
-        """Count the time since the last look, and return whether none is left."""
-        now = self._clock()
-        self._left -= min(now - self._last, MAX_SECONDS_PER_LOOK)
-        self._last = now
-        return self._left <= 0
 
 
 def until(
@@ -42,9 +29,9 @@ def until(
     clock: Clock = time.monotonic,
 ) -> Result:
     """Wait until a condition holds, and return its result; fail, saying `describe()`, when it is late."""
-    countdown = Countdown(seconds, clock)
+    waited = RunningTime(MAX_SECONDS_PER_LOOK, clock)
     while not (result := condition()):
-        assert not countdown.is_over(), describe() if describe else late(result, seconds)
+        assert waited.count() < seconds, describe() if describe else late(result, seconds)
         time.sleep(interval)
     return result
 
@@ -57,9 +44,9 @@ async def until_async(
     clock: Clock = time.monotonic,
 ) -> Result:
     """Wait until an awaited condition holds, and return what it returned; fail when it is late."""
-    countdown = Countdown(seconds, clock)
+    waited = RunningTime(MAX_SECONDS_PER_LOOK, clock)
     while not (result := await condition()):
-        assert not countdown.is_over(), late(result, seconds)
+        assert waited.count() < seconds, late(result, seconds)
         await asyncio.sleep(interval)
     return result
 
@@ -70,10 +57,10 @@ async def time_limit(
 ) -> AsyncIterator[None]:
     """Cancel what takes too long, as `asyncio.timeout` does; raises TimeoutError."""
     async with asyncio.timeout(None) as timeout:
-        countdown = Countdown(seconds, clock)
+        waited = RunningTime(MAX_SECONDS_PER_LOOK, clock)
 
         async def watch() -> None:
-            while not countdown.is_over():  # noqa: ASYNC110  # it is the clock that moves
+            while waited.count() < seconds:  # noqa: ASYNC110  # it is the clock that moves
                 await asyncio.sleep(interval)
             timeout.reschedule(asyncio.get_running_loop().time())
 

@@ -88,7 +88,7 @@ def erase(settings: Settings, redis_url: str) -> Callable[..., None]:
 
 
 @pytest.fixture
-def found(settings: Settings) -> Callable[[str], set[str]]:
+def columns_with(settings: Settings) -> Callable[[str], set[str]]:
     """Return the columns in which a text stands."""
     return lambda text: {*rows_with(settings.database_url.get_secret_value(), TABLES, text)}
 
@@ -97,42 +97,47 @@ def test_of_a_deleted_person_nothing_stays_but_what_is_the_tenants(
     settings: Settings,
     fill: Callable[[str], None],
     erase: Callable[..., None],
-    found: Callable[[str], set[str]],
+    columns_with: Callable[[str], set[str]],
 ) -> None:
     ann, bob = f"user:{uuid4()}", f"user:{uuid4()}"
     fill(ann)
     database = settings.database_url.get_secret_value()
     query(database, "update tenant_secrets set name = 'key' where kind = 'secret'")
-    assert {name.partition(".")[0] for name in found(ann)} >= {
+    assert {name.partition(".")[0] for name in columns_with(ann)} >= {
         table.name for table in TABLES if {"user_id", "created_by", "updated_by"} & {*table.columns.keys()}
     }
     add = "insert into memories (id, tenant_id, user_id, kind, text) values ($1, $2, $3, 'fact', 'x')"
     query(database, add, uuid4(), uuid4(), bob)
     erase(left(ann))
-    assert found(ann) <= AUTHORS
+    assert columns_with(ann) <= AUTHORS
     own = {"memories", "mcp_sign_ins", "compactions", "feedback", "approvals", "tool_calls", "files"}
-    assert not {name for name in found(SECRET) if name.partition(".")[0] in {*own, "runs", "attachments"}}
+    assert not {
+        name for name in columns_with(SECRET) if name.partition(".")[0] in {*own, "runs", "attachments"}
+    }
     kinds = query(database, "select kind from tenant_secrets")
     assert [row["kind"] for row in kinds] == ["secret"], "the tenant's own secrets stay"
-    assert found(bob) == {"memories.user_id"}
+    assert columns_with(bob) == {"memories.user_id"}
 
 
 def test_of_a_deleted_tenant_nothing_stays(
-    fill: Callable[[str], None], erase: Callable[..., None], found: Callable[[str], set[str]], tenant: UUID
+    fill: Callable[[str], None],
+    erase: Callable[..., None],
+    columns_with: Callable[[str], set[str]],
+    tenant: UUID,
 ) -> None:
     fill(f"user:{uuid4()}")
-    assert {name.partition(".")[0] for name in found(str(tenant))} == {
+    assert {name.partition(".")[0] for name in columns_with(str(tenant))} == {
         table.name for table in TABLES if "tenant_id" in table.columns
     }
     erase(deleted(tenant, 1, timedelta(seconds=-1)))
-    assert found(str(tenant)) == found(SECRET) == set()
+    assert columns_with(str(tenant)) == columns_with(SECRET) == set()
 
 
 def test_of_an_erased_end_user_nothing_stays(
     issuer: Issuer,
     url: str,
     fill: Callable[[str], None],
-    found: Callable[[str], set[str]],
+    columns_with: Callable[[str], set[str]],
     tenant: UUID,
 ) -> None:
     fill("service:sa.shop/ann")
@@ -141,4 +146,4 @@ def test_of_an_erased_end_user_nothing_stays(
     with httpx.Client(base_url=url, headers=headers, timeout=60) as owner:
         answer = owner.delete("/api/v1/end-users", params={"name": "ann", "application": "sa.shop"})
         assert answer.status_code == 204, answer.text
-    assert found("sa.shop") <= AUTHORS
+    assert columns_with("sa.shop") <= AUTHORS

@@ -55,7 +55,7 @@ def erase(database):
 
 
 @pytest.fixture
-def found(database):
+def columns_with(database):
     async def columns_with(text):
         async with database.begin() as session:
             connection = await session.connection()
@@ -65,20 +65,22 @@ def found(database):
     return columns_with
 
 
-async def test_of_a_deleted_person_nothing_stays(fill, erase, found):
+async def test_of_a_deleted_person_nothing_stays(fill, erase, columns_with):
     ann, bob = f"user:{uuid4()}", f"user:{uuid4()}"
     await fill(ann)
-    assert await found(ann) >= {f"{table.name}.user_id" for table in TABLES if "user_id" in table.columns}
+    assert await columns_with(ann) >= {
+        f"{table.name}.user_id" for table in TABLES if "user_id" in table.columns
+    }
     await fill(bob)
     await erase(user_deleted(ann))
-    assert await found(ann) == set()
-    assert "conversations.user_id" in await found(bob)
+    assert await columns_with(ann) == set()
+    assert "conversations.user_id" in await columns_with(bob)
 
 
-async def test_of_a_deleted_tenant_nothing_stays(fill, erase, found, tenant):
+async def test_of_a_deleted_tenant_nothing_stays(fill, erase, columns_with, tenant):
     await fill(f"user:{uuid4()}")
-    assert await found(SECRET)
-    assert "conversations.tenant_id" in await found(str(tenant))
+    assert await columns_with(SECRET)
+    assert "conversations.tenant_id" in await columns_with(str(tenant))
     purge_after = datetime.now(UTC) - timedelta(seconds=1)
     event = ReceivedEvent(
         id=uuid4(),
@@ -89,16 +91,16 @@ async def test_of_a_deleted_tenant_nothing_stays(fill, erase, found, tenant):
         data={"tenant_id": str(tenant), "version": 1, "purge_after": purge_after.isoformat()},
     )
     await erase(event)
-    assert await found(SECRET) == set()
-    assert await found(str(tenant)) == set()
+    assert await columns_with(SECRET) == set()
+    assert await columns_with(str(tenant)) == set()
 
 
-async def test_of_an_erased_end_user_nothing_stays(fill, found, service, tenant):
+async def test_of_an_erased_end_user_nothing_stays(fill, columns_with, service, tenant):
     end_user = "service:sa.shop/ann"
     await fill(end_user)
     agent = service(tenant, end_user)
     now = datetime.now(UTC).isoformat()
     answer = await agent.delete("/internal/v1/conversations", params={"erased_before": now})
     assert answer.status_code == 200, answer.text
-    assert await found(SECRET) == set()
-    assert await found("sa.shop") == set()
+    assert await columns_with(SECRET) == set()
+    assert await columns_with("sa.shop") == set()

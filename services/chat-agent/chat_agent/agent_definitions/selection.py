@@ -18,11 +18,12 @@ from chat_agent.agent_definitions.tables import StoredVersion
 from chat_agent.agents import AGENTS
 from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.tool import RunContext
-from chat_agent.agents.trust import called_by
+from chat_agent.agents.trust import with_neighbours
 from chat_agent.documents import digest_of
 from chat_agent.http_tools.definition import HttpTool
 from chat_agent.http_tools.versions import ToolVersions
 from chat_agent.mcp_servers.registered import RegisteredServer, load_servers
+from chat_agent.models import Run
 from chat_agent.schemas import AgentVersion
 
 # Definitions never change: how many a process remembers.
@@ -134,8 +135,10 @@ class AgentSelector:
         all_versions = [*versions, *versions_in_code(sorted(code))]
         return AgentSelection("", all_versions, definitions, servers, tools)
 
-    async def restore(self, tenant_id: UUID, name: str, versions: Sequence[AgentVersion]) -> AgentSelection:
+    async def restore(self, run: Run) -> AgentSelection:
         """Return what a run began with, whatever was published or deleted since."""
+        tenant_id = run.tenant_id
+        versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
         digests = {one.name: one.digest for one in versions if one.number is not None}
         missing = sorted({*digests.values()} - self._remembered.keys())
         if missing:
@@ -150,7 +153,7 @@ class AgentSelector:
         }
         servers = await self._servers(tenant_id, definitions)
         tools = await self._tools.load(tenant_id, digests_of_tools(definitions.values()))
-        return AgentSelection(name, versions, definitions, servers, tools)
+        return AgentSelection(run.agent, versions, definitions, servers, tools)
 
     async def _servers(
         self, tenant_id: UUID, definitions: Mapping[str, AgentDefinition]
@@ -186,15 +189,8 @@ def share_of(name: str, conversation_id: UUID) -> int:
 
 def versions_in_code(names: Sequence[str]) -> list[AgentVersion]:
     """Return the versions of agents of the service, and of all that they hand over to or call as tools."""
-    found: dict[str, Agent[RunContext]] = {}
-    open_ = [AGENTS[name] for name in names]
-    while open_:
-        agent = open_.pop(0)
-        if agent.name not in found:
-            found[agent.name] = agent
-            open_ += [other for other in agent.handoffs if isinstance(other, Agent)]
-            open_ += called_by(agent)
-    return [AgentVersion(name=name, number=None, digest=digest_in_code(one)) for name, one in found.items()]
+    agents = with_neighbours(AGENTS[name] for name in names)
+    return [AgentVersion(name=one.name, number=None, digest=digest_in_code(one)) for one in agents]
 
 
 def digest_in_code(agent: Agent[RunContext]) -> str:

@@ -1,6 +1,6 @@
 """Which tools give only what nobody else has written."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agents import Agent, Tool
@@ -16,10 +16,15 @@ def reached_from(agent: Agent[Any]) -> list[Agent[Any]]:
     return reached
 
 
-def called_by(agent: Agent[Any]) -> list[Agent[Any]]:
-    """Return the agents that are tools of an agent."""
-    calls = [getattr(getattr(tool, "on_invoke_tool", None), "agent", None) for tool in agent.tools]
-    return [one for one in calls if isinstance(one, Agent)]
+def with_neighbours(agents: Iterable[Agent[Any]]) -> list[Agent[Any]]:
+    """Return agents, and all that they may hand over to or call as tools, at any depth."""
+    reached = [*agents]
+    for one in reached:
+        calls = [getattr(getattr(tool, "on_invoke_tool", None), "agent", None) for tool in one.tools]
+        reached += [
+            other for other in (*one.handoffs, *calls) if isinstance(other, Agent) and other not in reached
+        ]
+    return reached
 
 
 def is_untrusted(tool: Tool) -> bool:

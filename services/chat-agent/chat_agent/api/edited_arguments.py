@@ -1,14 +1,13 @@
 """Verifies the arguments that people have changed, before the decisions on the calls are stored."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from agents import Agent, FunctionTool
+from agents import FunctionTool
 from servicekit.auth.tokens import Principal
 
-from chat_agent.agents.tool import RunContext
-from chat_agent.agents.trust import called_by, reached_from
+from chat_agent.agents.trust import with_neighbours
 from chat_agent.api.deadlines import transaction
 from chat_agent.errors import InvalidToolArguments
 from chat_agent.execution.manager import RunManager
@@ -17,7 +16,6 @@ from chat_agent.models import Run
 from chat_agent.runs import approvals, store
 from chat_agent.runs.options import RunOptions
 from chat_agent.runs.schemas import Answer
-from chat_agent.schemas import AgentVersion
 
 
 async def check_edited_arguments(
@@ -45,24 +43,15 @@ async def check_edited_arguments(
 
 async def tools_of(manager: RunManager, run: Run) -> dict[tuple[str, str], FunctionTool]:
     """Return the tools of a run by the names of their agents and their own, in the versions it began with."""
-    versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
-    services, options = manager.services, RunOptions.model_validate(run.options)
-    selection = await services.agents.restore(run.tenant_id, run.agent, versions)
-    agents = services.build_agents(run.tenant_id, selection, options.variables)
+    options = RunOptions.model_validate(run.options)
+    selection = await manager.selector.restore(run)
+    agents = manager.services.build_agents(run.tenant_id, selection, options.variables)
     return {
         (agent.name, tool.name): tool
-        for agent in with_called(agents.values())
+        for agent in with_neighbours(agents.values())
         for tool in agent.tools
         if isinstance(tool, FunctionTool)
     }
-
-
-def with_called(agents: Iterable[Agent[RunContext]]) -> list[Agent[RunContext]]:
-    """Return agents, and all that they hand over to or call as tools."""
-    found = [*agents]
-    for one in found:
-        found += [other for other in (*reached_from(one), *called_by(one)) if other not in found]
-    return found
 
 
 def schema_of(tool: FunctionTool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from servicekit.auth.tokens import Principal
 
 from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.api.deadlines import transaction
-from chat_agent.api.variables import masked_values
+from chat_agent.api.variables import mask_values
 from chat_agent.attachments.references import resolve_files
 from chat_agent.attachments.uploads import Blob, resolve_uploads
 from chat_agent.errors import GuardrailTriggered
@@ -55,6 +55,11 @@ class RunRequest:
     # Where the client has sent the values of variables.
     variables_place: str = "variables"
 
+    @property
+    def attachment_bytes(self) -> int:
+        """The size of the images and files that the parts refer to."""
+        return sum(len(blob.content) for blob in self.blobs.values()) + sum(self.files.values())
+
 
 async def with_masks(
     manager: RunManager, caller: Principal, request: RunRequest, agent: AgentSelection
@@ -79,7 +84,7 @@ async def masked_by(guard: MessageGuard, request: RunRequest) -> RunRequest:
     """Return a request with the masks of one guard; raises GuardrailTriggered."""
     message, variables = request.chat.message, request.chat.variables
     chat = request.chat.model_copy(
-        update={"message": await guard.text(message), "variables": await masked_values(guard, variables)}
+        update={"message": await guard.text(message), "variables": await mask_values(guard, variables)}
     )
     return replace(
         request,

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent.agent_definitions.variables import check_values
 from chat_agent.api.deadlines import start_deadline, transaction
 from chat_agent.api.edited_arguments import check_edited_arguments
-from chat_agent.api.message_lengths import check_length, check_plan, message_lengths
+from chat_agent.api.message_lengths import check_length, check_plan
 from chat_agent.api.run_request import History, RunRequest, with_masks, with_stored_content
 from chat_agent.api.variables import versions_of_calls
 from chat_agent.attachments import store as attachments
@@ -76,21 +76,15 @@ async def start_run(
     going_on = await versions_of_calls(manager, caller, chat, request.tool_outputs, agent)
     check_values(going_on, chat.variables, request.variables_place)
     model = manager.model_of(agent, caller.tenant_id)
-    lengths = message_lengths(chat.message, request.prelude)
-    check_length(manager.settings, model, lengths)
-    masked = await with_masks(manager, caller, request, agent)
-    if masked is not request:
-        lengths = message_lengths(masked.chat.message, masked.prelude)
-    request = await with_stored_content(manager, caller, masked)
+    check_length(manager.settings, model, chat.message, request.prelude)
+    request = await with_masks(manager, caller, request, agent)
+    request = await with_stored_content(manager, caller, request)
     new = {"conversation_id": conversation_id, "agent_versions": agent.stored_versions, "model": model}
     values = {**new_run_values(caller, request, key), **new}
     if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
-    check_plan(
-        await manager.budgets.request_limits(values["tenant_id"]),
-        lengths,
-        sum(len(blob.content) for blob in request.blobs.values()) + sum(request.files.values()),
-    )
+    limits = await manager.budgets.request_limits(values["tenant_id"])
+    check_plan(limits, request.chat.message, request.prelude, request.attachment_bytes)
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
     async with (
         start_deadline() as deadline,

@@ -9,7 +9,7 @@ from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.execution.manager import RunManager
 from chat_agent.guardrails.messages import MessageGuard
 from chat_agent.runs import store
-from chat_agent.schemas import AgentVersion, ChatRequest, VariableValue
+from chat_agent.schemas import ChatRequest, VariableValue
 
 
 async def versions_of_calls(
@@ -22,7 +22,6 @@ async def versions_of_calls(
     """Return the versions of the run that has called the tools with these outputs, else those selected."""
     if chat.conversation_id is None or not outputs or not selected.definitions:
         return selected
-    assert caller.tenant_id  # noqa: S101  # the token of a person has one
     async with manager.database.begin() as session:
         for output in reversed(outputs):
             run = await store.find_call(session, caller, chat.conversation_id, output["call_id"])
@@ -30,11 +29,10 @@ async def versions_of_calls(
                 break
         else:
             return selected
-    versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
-    return await manager.selector.restore(caller.tenant_id, run.agent, versions)
+    return await manager.selector.restore(run)
 
 
-async def masked_values(guard: MessageGuard, values: Mapping[str, VariableValue]) -> dict[str, VariableValue]:
+async def mask_values(guard: MessageGuard, values: Mapping[str, VariableValue]) -> dict[str, VariableValue]:
     """Return values with the masks of a guard, since instructions repeat them; raises GuardrailTriggered."""
     return {
         name: await guard.text(value) if isinstance(value, str) else value for name, value in values.items()

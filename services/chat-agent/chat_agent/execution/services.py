@@ -31,7 +31,6 @@ from chat_agent.models import Run
 from chat_agent.provider_keys.keys import OWN_KEYS
 from chat_agent.provider_keys.lookup import ProviderKeys
 from chat_agent.runs.tool_calls import ToolCallJournal
-from chat_agent.schemas import AgentVersion
 from chat_agent.settings import Settings
 
 
@@ -67,8 +66,7 @@ class RunServices:
     async def restore_agents(self, run: Run) -> AgentSelection:
         """Return the agents with which a run began; set the keys with which its tenant calls models."""
         OWN_KEYS.set(await self.provider_keys.of_tenant(run.tenant_id))
-        versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
-        return await self.agents.restore(run.tenant_id, run.agent, versions)
+        return await self.agents.restore(run)
 
     def run_context(
         self, run: Run, conversations: ConversationClient, journal: ToolCallJournal, taint: Taint
