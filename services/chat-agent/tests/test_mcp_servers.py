@@ -85,6 +85,10 @@ def confirm(client: httpx.Client, name: str = "shop", **body: Any) -> httpx.Resp
     return client.post(f"{SERVERS}/{name}/confirm", json=body)
 
 
+def refresh(client: httpx.Client, name: str = "shop") -> httpx.Response:
+    return client.post(f"{SERVERS}/{name}/refresh")
+
+
 def output_of(client: httpx.Client, message: str, agent: str = "support") -> Json:
     """Return the one output of a tool in a run that ends well."""
     run = start_run(client, message, agent_type=agent)
@@ -183,7 +187,8 @@ def test_servers_are_the_tenants_own(admin: httpx.Client, person: Person, urls: 
     register(admin, urls["ours"])
     stranger = person(uuid4(), role="admin")
     assert stranger.get(SERVERS).json()["items"] == []
-    for answer in (stranger.get(f"{SERVERS}/shop"), stranger.delete(f"{SERVERS}/shop"), confirm(stranger)):
+    read, deleted = stranger.get(f"{SERVERS}/shop"), stranger.delete(f"{SERVERS}/shop")
+    for answer in (read, deleted, confirm(stranger), refresh(stranger)):
         assert error_of(answer) == (404, "mcp_server_not_found")
     assert problems(stranger, "support", mcp=[{"server": "shop"}]) == {
         "mcp[0].server": "There is no MCP server called 'shop'."
@@ -194,6 +199,7 @@ def test_servers_are_the_tenants_own(admin: httpx.Client, person: Person, urls: 
 def test_only_authors_of_agents_may_register(member: httpx.Client, urls: dict[str, str]) -> None:
     assert error_of(put(member, urls["ours"])) == (403, "forbidden")
     assert error_of(member.get(SERVERS)) == (403, "forbidden")
+    assert error_of(refresh(member)) == (403, "forbidden")
 
 
 @pytest.mark.parametrize(
@@ -357,6 +363,34 @@ def test_a_changed_description_stops_the_tool_until_it_is_confirmed(
     assert (confirmed.status_code, confirmed.json()["state"]) == (200, "confirmed")
     assert output_of(member, call)["output"] == 'echo: {"text": "hello"}'
     assert states_of_tools(member) == {"shop__echo": "confirmed", "shop__pay": "confirmed"}
+
+
+def test_an_admin_reads_the_tools_again_without_confirming_them(
+    admin: httpx.Client, member: httpx.Client, urls: dict[str, str], good: StatelessServer
+) -> None:
+    registered = register(admin, urls["ours"], check_after_seconds=86_400)
+    good.tools = [dict(ECHO), {**PAY, "description": "Pay it back."}]
+    assert read_server(admin)["changes"] == []
+    refreshed = refresh(admin)
+    assert refreshed.status_code == 200, refreshed.text
+    detail = refreshed.json()
+    assert detail == read_server(admin)
+    assert (detail["state"], [one["tool"] for one in detail["changes"]]) == ("changed", ["pay"])
+    assert detail["tools"] == registered["tools"]
+    assert detail["checked_at"] > registered["checked_at"] == detail["confirmed_at"]
+    assert states_of_tools(member) == {"shop__echo": "confirmed", "shop__pay": "changed"}
+    # A server whose tools are again as they were confirmed needs no confirmation.
+    good.reset()
+    assert (refresh(admin).json()["state"], read_server(admin)["changes"]) == ("confirmed", [])
+
+
+def test_a_failed_refresh_leaves_the_tools_as_they_are(
+    admin: httpx.Client, urls: dict[str, str], good: StatelessServer
+) -> None:
+    registered = register(admin, urls["ours"])
+    good.mode = "no list"
+    assert error_of(refresh(admin)) == (422, "mcp_call_failed")
+    assert read_server(admin) == registered
 
 
 def test_tools_of_servers_are_listed_with_those_of_the_tenant(

@@ -14,8 +14,8 @@ from testkit.databases import query
 from testkit.live_server import serving
 
 from .client_helpers import error_of, in_parallel, payloads_of, read_events, read_run, start_run
-from .mcp_server import AuthorizationServer, StatelessServer
-from .test_mcp_servers import SERVERS, agent_with, confirm, put, read_server
+from .mcp_server import ECHO, AuthorizationServer, StatelessServer
+from .test_mcp_servers import SERVERS, agent_with, confirm, put, read_server, refresh
 
 Person = Callable[..., httpx.Client]
 Json = dict[str, Any]
@@ -364,6 +364,37 @@ def test_tokens_are_encrypted_and_never_returned(
     for token in (*accounts.access, *accounts.families):
         assert token not in output["output"]
         assert not any(token in row for row in rows)
+
+
+def test_tools_are_looked_at_before_they_are_confirmed_for_the_first_time(
+    person: Person, tenant: UUID, accounts: AuthorizationServer, shop_url: str
+) -> None:
+    client = person(tenant, f"user:{uuid4()}", role="admin")
+    put(
+        client, shop_url, auth={"type": "oauth", "redirect_uri": "https://app.example/mcp"}
+    ).raise_for_status()
+    assert error_of(refresh(client)) == (409, "mcp_sign_in_required")
+    sign_in(client, accounts)
+    detail = refresh(client).json()
+    assert (detail["state"], detail["tools"]) == ("unconfirmed", [])
+    assert [(one["tool"], one["change"]) for one in detail["changes"]] == [
+        ("echo", "added"),
+        ("pay", "added"),
+    ]
+    confirmed = confirm(client, digest=detail["tools_digest"]).json()
+    assert (confirmed["state"], confirmed["changes"]) == ("confirmed", [])
+
+
+def test_what_was_refreshed_is_confirmed_where_the_server_has_fewer_tools(
+    admin: httpx.Client, shop: StatelessServer
+) -> None:
+    shop.tools = [{**ECHO, "description": "Else."}]
+    detail = refresh(admin).json()
+    # Others may still be offered what this person is not.
+    assert [(one["tool"], one["change"]) for one in detail["changes"]] == [("echo", "changed")]
+    confirmed = confirm(admin, digest=detail["tools_digest"])
+    assert confirmed.status_code == 200, confirmed.text
+    assert [tool["description"] for tool in confirmed.json()["tools"]] == ["Else."]
 
 
 def test_a_token_does_not_follow_a_server_to_another_address(

@@ -49,6 +49,12 @@ async def delete_mcp_server(name: Name, caller: Author, session: Session) -> Non
     await store.remove(session, caller, name, users)
 
 
+@router.post("/{name}/refresh", response_model=schemas.ServerDetail)
+async def refresh_mcp_tools(name: Name, caller: Author, manager: ManagerDep) -> schemas.ServerDetail:
+    """Read the tools of an MCP server now, and confirm none of them."""
+    return schemas.ServerDetail.describe(await registration.refresh(manager.mcp, caller, name))
+
+
 @router.post("/{name}/confirm", response_model=schemas.ServerDetail)
 async def confirm_mcp_tools(
     name: Name, confirmation: Confirmation, caller: Author, manager: ManagerDep

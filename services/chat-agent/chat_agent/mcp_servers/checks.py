@@ -60,9 +60,7 @@ async def check(access: McpAccess, server: RegisteredServer, user_id: str) -> Re
     """Store whether the tools of a server are still those that were confirmed; return it as it is now."""
     protocol, tools = await read_server(access, server, user_id)
     confirmed = list(server.tools.values())
-    if server.config.auth.type == "oauth":
-        # A person may be offered fewer tools than another.
-        tools = list({**server.tools, **{tool.name: tool for tool in tools}}.values())
+    tools = tools_for_everybody(server, tools)
     is_changed = digest_of_tools(tools) != digest_of_tools(confirmed)
     values = {
         "protocol": protocol,
@@ -70,11 +68,18 @@ async def check(access: McpAccess, server: RegisteredServer, user_id: str) -> Re
         "changed_tools": stored(tools) if is_changed else None,
     }
     async with access.database.begin() as session:
-        # Whoever has confirmed another list meanwhile knows better.
-        same = (McpServer.id == server.id) & (McpServer.tools == stored(confirmed))
-        await session.execute(update(McpServer).where(same).values(values))
+        # Whoever has confirmed another list, or given another address, meanwhile knows better.
+        same = (McpServer.tools == stored(confirmed), McpServer.config["url"].astext == server.config.url)
+        await session.execute(update(McpServer).where(McpServer.id == server.id, *same).values(values))
         row = await session.scalar(select(McpServer).where(McpServer.id == server.id))
     return server if row is None else RegisteredServer.of(row)
+
+
+def tools_for_everybody(server: RegisteredServer, tools: Sequence[ServerTool]) -> list[ServerTool]:
+    """Return the tools of a list that was read for one person, and those that others may be offered."""
+    if server.config.auth.type != "oauth":
+        return list(tools)
+    return list({**server.tools, **{tool.name: tool for tool in tools}}.values())
 
 
 async def checked(access: McpAccess, server: RegisteredServer, user_id: str) -> RegisteredServer:

@@ -29,6 +29,7 @@ class RegisteredServer:
     # As they were read last, where that is not what was confirmed.
     changed_tools: Tools | None
     checked_at: datetime | None
+    confirmed_at: datetime | None
 
     @classmethod
     def of(cls, row: McpServer) -> Self:
@@ -42,12 +43,13 @@ class RegisteredServer:
             tools_of(row.tools),
             None if row.changed_tools is None else tools_of(row.changed_tools),
             row.checked_at,
+            row.confirmed_at,
         )
 
     @property
     def state(self) -> Literal["unconfirmed", "confirmed", "changed"]:
         """Where its list of tools stands."""
-        if self.protocol is None:
+        if self.confirmed_at is None:
             return "unconfirmed"
         return "confirmed" if self.changed_tools is None else "changed"
 

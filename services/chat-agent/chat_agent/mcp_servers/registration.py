@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent import audit
 from chat_agent.mcp_servers import store
 from chat_agent.mcp_servers.access import McpAccess
-from chat_agent.mcp_servers.checks import read_server, stored
+from chat_agent.mcp_servers.checks import check, read_server, stored, tools_for_everybody
 from chat_agent.mcp_servers.definition import RESERVED_HEADERS, RESERVED_PREFIXES, OAuth, ServerConfig
 from chat_agent.mcp_servers.errors import InvalidMcpServer, McpToolsOutdated
 from chat_agent.mcp_servers.registered import RegisteredServer, tools_of
@@ -48,9 +48,22 @@ async def register(access: McpAccess, caller: Principal, name: str, config: Serv
         if tools is not None:
             confirm_tools(row, protocol, tools)
         elif is_moved:
-            row.protocol, row.tools, row.changed_tools, row.confirmed_at = None, [], None, None
+            row.protocol, row.tools, row.changed_tools = None, [], None
+            row.checked_at = row.confirmed_at = None
         audit.record_action(session, caller, "chat_mcp_server_saved", mcp_server=name)
     return row
+
+
+async def refresh(access: McpAccess, caller: Principal, name: str) -> McpServer:
+    """Read the tools of a server now, and store how they differ from what was confirmed.
+
+    Raises McpServerNotFound, and what the server's answers raise.
+    """
+    async with access.database.begin() as session:
+        server = RegisteredServer.of(await store.find(session, caller, name))
+    await check(access, server, caller.user_id)
+    async with access.database.begin() as session:
+        return await store.find(session, caller, name)
 
 
 async def confirm(access: McpAccess, caller: Principal, name: str, digest: str | None) -> McpServer:
@@ -63,7 +76,8 @@ async def confirm(access: McpAccess, caller: Principal, name: str, digest: str |
     protocol, tools = await read_server(access, server, caller.user_id)
     check_policies(server.config, [tool.name for tool in tools])
     current = digest_of_tools(tools)
-    if digest not in {None, current}:
+    compared = digest_of_tools(tools_for_everybody(server, tools))
+    if digest not in {None, current, compared}:
         raise McpToolsOutdated
     async with access.database.begin() as session:
         row = await store.find(session, caller, name)
@@ -76,7 +90,7 @@ async def confirm(access: McpAccess, caller: Principal, name: str, digest: str |
 
 def candidate(caller: Principal, name: str, config: ServerConfig) -> RegisteredServer:
     """Return a server that is not stored."""
-    return RegisteredServer(uuid4(), store.tenant_of(caller), name, config, None, {}, None, None)
+    return RegisteredServer(uuid4(), store.tenant_of(caller), name, config, None, {}, None, None, None)
 
 
 async def new_row(session: AsyncSession, caller: Principal, name: str) -> McpServer:
