@@ -1,31 +1,43 @@
 """A row in every table that stores something of a person or a tenant, also in tables that come later.
 
-A walk over them finds what an erasure has forgotten.
+A walk over them finds what an erasure or an export has forgotten.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 from servicekit.database import Database
-from sqlalchemy import Column, MetaData, Table, insert
+from sqlalchemy import JSON, Column, MetaData, Table, insert
 
 from testkit.databases import query
 
 # Columns with the id of a person, an application or its end user.
-PEOPLE = frozenset({"user_id", "created_by", "updated_by", "decided_by"})
+PEOPLE = frozenset(
+    {"user_id", "created_by", "updated_by", "decided_by", "granted_by", "replayed_by", "actor", "subject"}
+)
 Overrides = Mapping[str, Mapping[str, Any]]
 
 
 def owned_tables(metadata: MetaData) -> list[Table]:
     """Return the tables with a column of a person or tenant, and those that belong to one of them."""
+    return tables_with(metadata, {"tenant_id", *PEOPLE})
+
+
+def personal_tables(metadata: MetaData) -> list[Table]:
+    """Return the tables with a column of a person, and those that belong to one of them."""
+    return tables_with(metadata, PEOPLE)
+
+
+def tables_with(metadata: MetaData, columns: Collection[str]) -> list[Table]:
+    """Return the tables with one of some columns, and those that refer to one of them."""
     owned: list[Table] = []
     for table in metadata.sorted_tables:
         parents = {key.column.table for key in table.foreign_keys}
-        if {"tenant_id", *PEOPLE} & {*table.columns.keys()} or parents & {*owned}:
+        if {*table.columns.keys()} & {*columns} or parents & {*owned}:
             owned.append(table)
     return owned
 
@@ -78,14 +90,9 @@ def value_of(column: Column[Any], tenant_id: UUID, user_id: str, secret: str) ->
         return tenant_id
     if column.name in PEOPLE:
         return user_id
-    by_type = {
-        UUID: uuid4(),
-        str: secret,
-        datetime: datetime.now(UTC),
-        bytes: secret.encode(),
-        dict: {"text": secret},
-        list: [secret],
-    }
+    if isinstance(column.type, JSON):
+        return {"text": secret}
+    by_type = {UUID: uuid4(), str: secret, datetime: datetime.now(UTC), bytes: secret.encode()}
     return by_type.get(column.type.python_type, 1)
 
 

@@ -59,6 +59,9 @@ class OtherServices:
         self.membership_response: dict[str, str] | None = dict(ACTIVE)
         self.auth_down = False
         self.search_down = False
+        # Whose items cannot be read, and which are deleted before their items are read.
+        self.failing: set[str] = set()
+        self.vanishing: set[str] = set()
         self.membership_requests: list[str] = []
         self.tokens_issued = 0
         self.stored = threading.Condition()
@@ -102,6 +105,8 @@ class OtherServices:
         self.metadata.clear()
         self.attempts.clear()
         self.membership_requests.clear()
+        self.failing.clear()
+        self.vanishing.clear()
         self.max_items = float("inf")
         self.membership_response = dict(ACTIVE)
         self.is_silent_about_answers = False
@@ -204,7 +209,10 @@ class OtherServices:
         return Response(status_code=204)
 
     async def list_items(self, id: str, request: Request) -> Any:
-        return {"items": self.items[id]} if id in self.owned(request) else Response(status_code=404)
+        if id in self.failing:
+            return Response(status_code=503)
+        is_there = id in self.owned(request) and id not in self.vanishing
+        return {"items": self.items[id]} if is_there else Response(status_code=404)
 
     async def newest(
         self, id: str, last: int = 200, until_run: str | None = None, superseded_by: str = ""

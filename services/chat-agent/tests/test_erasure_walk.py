@@ -42,7 +42,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "runs": {"status": "running", "agent": "triage", "model": "m", "message": SECRET, "output": SECRET},
     "approvals": {"status": "approved", "decided_at": NOW},
     "tool_calls": {"status": "completed", "ended_at": NOW},
-    "feedback": {"rating": "up", "comment": SECRET},
+    "feedback": {"rating": "up", "reasons": [], "comment": SECRET},
     "files": {"purpose": "user_data", "expires_at": NOW + timedelta(days=1)},
     "memories": {"kind": "fact", "embedding": b"\0\0\0\0", "embedding_model": "m"},
     "compactions": {"summary": {"text": SECRET}},

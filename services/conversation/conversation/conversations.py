@@ -1,5 +1,6 @@
 """Create, list, read and delete conversations, each by its owner."""
 
+from typing import TypeVar
 from uuid import UUID
 
 from servicekit import erasure
@@ -16,6 +17,8 @@ from conversation.errors import ConversationNotFound
 from conversation.item_store import AppendLock
 from conversation.models import Conversation, Item
 from conversation.quotas import Quotas
+
+Listed = TypeVar("Listed", bound=schemas.Conversation)
 
 # Usage goes with it.
 ASSIGN = text("""
@@ -122,15 +125,28 @@ async def replace_notes(
 
 
 async def list_page(
-    db: AsyncSession, caller: Principal, limit: int, cursor: str | None, *, temporary: bool = False
+    db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> Page[schemas.Conversation]:
-    """List the caller's conversations, the most recently updated first; temporary ones if requested."""
-    query = select(Conversation).where(owned_by(caller))
-    if not temporary:
-        query = query.where(Conversation.expires_at.is_(None))
+    """List the caller's conversations, the most recently updated first, without temporary ones."""
+    listed = owned_by(caller) & Conversation.expires_at.is_(None)
+    return await page_of(db, listed, limit, cursor, schemas.Conversation)
+
+
+async def list_all(
+    db: AsyncSession, caller: Principal, limit: int, cursor: str | None
+) -> Page[schemas.NotedConversation]:
+    """List the caller's conversations, also temporary ones, with what their application notes about them."""
+    return await page_of(db, owned_by(caller), limit, cursor, schemas.NotedConversation)
+
+
+async def page_of(
+    db: AsyncSession, condition: ColumnElement[bool], limit: int, cursor: str | None, kind: type[Listed]
+) -> Page[Listed]:
+    """Return a page of conversations, the most recently updated first."""
+    query = select(Conversation).where(condition)
     page = paginate(query, Conversation.updated_at, Conversation.id, limit, cursor, newest_first=True)
     rows = (await db.scalars(page)).all()
-    conversations = [schemas.Conversation.model_validate(row) for row in rows[:limit]]
+    conversations = [kind.model_validate(row) for row in rows[:limit]]
     return Page(items=conversations, next_cursor=next_cursor(rows, limit, "updated_at", "id"))
 
 

@@ -23,9 +23,9 @@ router = APIRouter(prefix="/internal/v1", tags=["conversations"], route_class=La
 @router.get("/conversations")
 async def list_conversations(
     caller: Reader, db: Session, limit: Limit = 20, cursor: Cursor = None
-) -> Page[schemas.Conversation]:
-    """List conversations, also temporary ones, the most recently updated first."""
-    return await conversations.list_page(db, caller, limit, cursor, temporary=True)
+) -> Page[schemas.NotedConversation]:
+    """List conversations, also temporary ones, with what their application notes, the newest update first."""
+    return await conversations.list_all(db, caller, limit, cursor)
 
 
 @router.delete("/conversations")

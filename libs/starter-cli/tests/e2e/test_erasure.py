@@ -17,6 +17,7 @@ ASKED = (
     "/api/v1/conversations",
     "/api/v1/runs",
     "/api/v1/agents",
+    "/api/v1/export",
     "/api/v1/notifications",
 )
 

@@ -1,6 +1,7 @@
 """The client of the conversation service; every call is on behalf of one user."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -299,8 +300,10 @@ class ConversationClient:
         async for conversation in self._pages("/conversations"):
             yield {"type": "conversation", **conversation}
             conversation_id = conversation["conversation_id"]
-            async for item in self._pages(f"/conversations/{conversation_id}/item-page"):
-                yield {"type": "item", "conversation_id": conversation_id, **item}
+            # It may be deleted, or expire, meanwhile.
+            with suppress(ConversationNotFound):
+                async for item in self._pages(f"/conversations/{conversation_id}/item-page"):
+                    yield {"type": "item", "conversation_id": conversation_id, **item}
 
     async def _pages(self, path: str) -> AsyncIterator[Json]:
         params: dict[str, str | int] = {"limit": PAGE_SIZE}

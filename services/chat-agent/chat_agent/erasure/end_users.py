@@ -1,41 +1,29 @@
-"""Erasure and export of the end users of an application."""
+"""Erasure of the end users of an application, and who may erase and export them."""
 
 import asyncio
-import base64
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
-from pydantic import Field
 from servicekit.auth.end_users import validate_end_user
 from servicekit.auth.permissions import allows
 from servicekit.auth.tokens import Principal
 from servicekit.errors import BadRequest, Forbidden, NotFound, Unavailable
 from servicekit.events.outbox import publish
-from sqlalchemy import ColumnElement, and_, exists, func, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import ColumnElement, and_, exists, func, select
 
 from chat_agent.attachments import files
-from chat_agent.attachments import store as attachments
-from chat_agent.attachments.uploads import PREFIX
 from chat_agent.erasure.handlers import stop_runs
 from chat_agent.erasure.worker import erase_finished
 from chat_agent.events import EndUserErased
 from chat_agent.execution.manager import RunManager
-from chat_agent.feedback_schemas import RunFeedback
 from chat_agent.mcp_servers import retention as mcp_sign_ins
-from chat_agent.memory import erasure as memories
 from chat_agent.memory import store as memory_store
 from chat_agent.memory.store import Owner
 from chat_agent.models import UNFINISHED, Run
-from chat_agent.runs import approvals, feedback, tool_calls
-from chat_agent.runs.schemas import Approval, RunDetail, ToolCallRecord
 
 # Whoever may erase and export the end users of every application of a tenant.
 PERMISSION = "tenant:manage"
 WAIT_SECONDS = 10.0
 POLL_SECONDS = 0.1
-PAGE_SIZE = 100
 
 
 class EndUserNotFound(NotFound):
@@ -60,13 +48,6 @@ class ErasureInProgress(Unavailable):
     """Runs of the end user have not stopped yet."""
 
     default_detail = "Runs of this end user are still stopping. Repeat the request."
-
-
-class ExportedRun(RunDetail):
-    """A run in an export."""
-
-    called_tools: list[ToolCallRecord] = Field(default_factory=list)
-    feedback: RunFeedback | None = None
 
 
 def end_user_of(caller: Principal, name: str, application: str | None) -> Principal:
@@ -124,87 +105,3 @@ async def wait_for_runs(manager: RunManager, end_user: Principal) -> None:
                 return
         await asyncio.sleep(POLL_SECONDS)
     raise ErasureInProgress(retry_after=WAIT_SECONDS)
-
-
-async def export(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:
-    """Yield what is stored of an end user: conversations with items, runs, files, memories."""
-    async for part in manager.conversation_client(end_user).export():
-        yield part
-    async for run in runs_of(manager, end_user):
-        yield {"type": "run", **run.model_dump(mode="json")}
-    async for attachment in attachments_of(manager, end_user):
-        yield attachment
-    async for memory in memories.export(manager.database, Owner.of(end_user)):
-        yield memory
-    async for file in files_of(manager, end_user):
-        yield file
-
-
-async def attachments_of(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:
-    """Yield the images, files and audio of an end user's runs, with their content."""
-    after = None
-    while True:
-        async with manager.database.begin() as db:
-            attachment = await attachments.find_next(db, is_of(end_user), after)
-        if attachment is None:
-            return
-        after = (attachment.run_id, attachment.sha256)
-        yield {
-            "type": "attachment",
-            "run_id": str(attachment.run_id),
-            "file_id": f"{PREFIX}{attachment.sha256}",
-            "media_type": attachment.media_type,
-            "data": await encoded(attachment.content),
-        }
-
-
-async def files_of(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:
-    """Yield the uploaded files of an end user, with their content."""
-    after = None
-    while True:
-        async with manager.database.begin() as db:
-            found = await files.find_next(db, end_user, after)
-        if found is None:
-            return
-        file, content = found
-        after = file.id
-        yield {
-            "type": "file",
-            "id": files.name_of(file.id),
-            "filename": file.filename,
-            "purpose": file.purpose,
-            "media_type": file.media_type,
-            "created_at": file.created_at.isoformat(),
-            "data": await encoded(content),
-        }
-
-
-async def encoded(content: bytes) -> str:
-    """Return content in base64."""
-    return (await asyncio.to_thread(base64.b64encode, content)).decode()
-
-
-async def exported(session: AsyncSession, run: Run) -> ExportedRun:
-    """Return a run as it is exported."""
-    detail = ExportedRun.model_validate(run, from_attributes=True)
-    requests = await approvals.list_for_run(session, run.id)
-    detail.approvals = [Approval.model_validate(one) for one in requests]
-    detail.called_tools = await tool_calls.list_for_run(session, run)
-    detail.feedback = await feedback.find(session, run.id)
-    return detail
-
-
-async def runs_of(manager: RunManager, end_user: Principal) -> AsyncIterator[ExportedRun]:
-    """Yield the runs of an end user, oldest first, with their approvals, calls of tools and feedback."""
-    order = tuple_(Run.created_at, Run.id)
-    page = select(Run).where(is_of(end_user)).order_by(Run.created_at, Run.id).limit(PAGE_SIZE)
-    query = page
-    while True:
-        async with manager.database.begin() as db:
-            rows = (await db.scalars(query)).all()
-            details = [await exported(db, run) for run in rows]
-        for detail in details:
-            yield detail
-        if len(rows) < PAGE_SIZE:
-            return
-        query = page.where(order > tuple_(rows[-1].created_at, rows[-1].id))

@@ -1,11 +1,16 @@
-"""Deletes MCP servers of purged tenants, and sign-ins of deleted people with their tokens."""
+"""Deletes MCP servers of purged tenants; exports and deletes sign-ins of people, with their tokens."""
+
+from collections.abc import AsyncIterator
+from typing import Any
 
 from servicekit import erasure
+from servicekit.database import Database
 from servicekit.erasure import deleted_users
 from servicekit.retention import RetentionRule
 from sqlalchemy import Text, cast, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.mcp_servers.schemas import ExportedSignIn
 from chat_agent.mcp_servers.sign_ins import ATTEMPT, CLIENT, GRANT
 from chat_agent.mcp_servers.tables import McpServer, McpSignIn
 from chat_agent.models import Base
@@ -32,3 +37,15 @@ async def forget(session: AsyncSession, tenant_id: object, user_id: str) -> None
     tokens = StoredSecret.kind.in_([GRANT, ATTEMPT]) & StoredSecret.name.in_(ids)
     await session.execute(delete(StoredSecret).where(StoredSecret.tenant_id == tenant_id, tokens))
     await session.execute(delete(McpSignIn).where(own))
+
+
+async def export(database: Database, tenant_id: object, user_id: str) -> AsyncIterator[dict[str, Any]]:
+    """Yield for which servers a person has signed in, without tokens and what could complete a sign-in."""
+    columns = (McpServer.name.label("server"), McpSignIn.state, McpSignIn.created_at, McpSignIn.updated_at)
+    own = (McpSignIn.tenant_id == tenant_id) & (McpSignIn.user_id == user_id)
+    query = select(*columns).join(McpServer, McpServer.id == McpSignIn.server_id).where(own)
+    async with database.begin() as session:
+        rows = (await session.execute(query.order_by(McpSignIn.created_at))).all()
+    for row in rows:
+        sign_in = ExportedSignIn.model_validate(row, from_attributes=True)
+        yield {"type": "mcp_sign_in", **sign_in.model_dump(mode="json")}

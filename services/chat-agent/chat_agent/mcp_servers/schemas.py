@@ -29,6 +29,13 @@ class SignInStatus(BaseModel):
     state: Literal["connected", "needs_login", "revoked"]
 
 
+class ExportedSignIn(SignInStatus):
+    """A person's sign-in in an export."""
+
+    created_at: datetime
+    updated_at: datetime
+
+
 class SignInStart(BaseModel):
     """Where the person signs in."""
 
