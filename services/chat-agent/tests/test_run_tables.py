@@ -133,14 +133,20 @@ insert into tool_calls (run_id, call_id, name, arguments) values ($1, 'call_1', 
 def old(databases: Databases) -> Any:
     """Return a database at the first revision, and how to bring it to another."""
     url = databases.fresh("chat-agent-old")
-    go = {"up": command.upgrade, "down": command.downgrade}
+    go = {"up": command.upgrade, "down": command.downgrade, "check": command.check}
 
-    def move(way: str, revision: str) -> None:
-        databases.alembic(SERVICE, url, lambda config: go[way](config, revision))
+    def move(way: str, *revision: str) -> None:
+        databases.alembic(SERVICE, url, lambda config: go[way](config, *revision))
 
     move("up", "0001")
     yield url, move
     move("down", "base")
+
+
+def test_the_migrations_make_the_tables_of_the_models(old: Any) -> None:
+    _, move = old
+    move("up", "head")
+    move("check")
 
 
 def test_runs_outlive_the_way_up_and_down(old: Any) -> None:

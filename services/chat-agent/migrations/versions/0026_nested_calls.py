@@ -10,7 +10,7 @@ TABLES = ("tool_calls", "approvals")
 
 def upgrade() -> None:
     for table in TABLES:
-        op.add_column(table, sa.Column("parent_call_id", sa.String))
+        op.add_column(table, sa.Column("parent_call_id", sa.Text))
 
 
 def downgrade() -> None:
