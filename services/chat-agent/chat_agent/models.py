@@ -146,6 +146,8 @@ class Run(Base):
     handoffs: Mapped[list[Any]] = mapped_column(server_default="[]")
     # The version of each agent that it may reach, from its beginning to its end.
     agent_versions: Mapped[list[Any]] = mapped_column(server_default="[]")
+    # Of a dry run, until its end: what its agent is made of, which is no version of it.
+    definition: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     usage: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     # The tokens of its usage with which it ends, where an agent that took over has lowered them.
     token_limit: Mapped[int | None] = mapped_column(BigInteger)

@@ -173,7 +173,7 @@ class SignIn(BaseModel):
 
 
 class AgentVersion(BaseModel):
-    """The version of an agent; one of the service has no number."""
+    """The version of an agent; one of the service has no number, and a dry run has 0."""
 
     name: str
     number: int | None

@@ -26,7 +26,7 @@ def answer(client: httpx.Client, message: str = "Hello", **body: Any) -> dict[st
 def test_the_draft_answers_and_nothing_is_stored(admin: httpx.Client) -> None:
     published(admin, "support", output_schema=None)
     schema = {"type": "object", "properties": {"mood": {"type": "string"}}}
-    save(admin, "support", output_schema=schema)
+    draft = save(admin, "support", output_schema=schema)
     response = dry_run(admin)
     found = response.json()
     assert (found["calls"], found["agent"], found["text"][:8]) == ([], "support", '{"mood":')
@@ -35,6 +35,8 @@ def test_the_draft_answers_and_nothing_is_stored(admin: httpx.Client) -> None:
     assert "cost" in found["usage"]
     stored = admin.get(f"{RUNS}/{response.headers['Acme-Run-Id']}")
     assert (stored.json()["status"], stored.json()["usage"]) == ("completed", found["usage"])
+    version = {"name": "support", "number": 0, "digest": draft["digest"]}
+    assert stored.json()["agent_versions"] == [version]
     assert "mood" not in stored.text
     assert "Hello" not in stored.text
     assert admin.get(f"{AGENTS}/support").json()["draft"] == 2

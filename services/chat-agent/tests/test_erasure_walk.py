@@ -37,9 +37,15 @@ AUTHORS = {
     "mcp_servers.created_by",
     "tenant_secrets.updated_by",
 }
+# What a person, an agent or an author wrote of a run, also where a row may be without it.
+WRITTEN: dict[str, Any] = {
+    **dict.fromkeys(("message", "output", "state", "error_detail", "idempotency_key", "trace_id"), SECRET),
+    **{name: [SECRET] for name in ("content", "prelude", "tool_outputs", "tool_calls")},
+    **{name: {"text": SECRET} for name in ("options", "definition")},
+}
 # What a row must have by the constraints of its table.
 OVERRIDES: dict[str, dict[str, Any]] = {
-    "runs": {"status": "running", "agent": "triage", "model": "m", "message": SECRET, "output": SECRET},
+    "runs": {"status": "running", "agent": "triage", "model": "m", **WRITTEN},
     "approvals": {"status": "approved", "decided_at": NOW},
     "tool_calls": {"status": "completed", "ended_at": NOW},
     "feedback": {"rating": "up", "reasons": [], "comment": SECRET},

@@ -41,6 +41,8 @@ class AgentSelection:
     mcp_servers: Mapping[str, RegisteredServer] = field(default_factory=dict)
     # The HTTP tools that these name, by digest.
     tools: Mapping[str, HttpTool] = field(default_factory=dict)
+    # Whether the definition of the agent itself is stored with its run alone.
+    is_dry_run: bool = False
 
     @property
     def stored_versions(self) -> list[dict[str, Any]]:
@@ -51,6 +53,11 @@ class AgentSelection:
     def first(self) -> AgentDefinition | None:
         """The definition of the agent itself, where it is data."""
         return self.definitions.get(self.name)
+
+    @property
+    def stored_definition(self) -> dict[str, Any] | None:
+        """The definition of a dry run, as the run stores it."""
+        return self.first.stored() if self.is_dry_run and self.first else None
 
 
 class AgentSelector:
@@ -100,11 +107,6 @@ class AgentSelector:
             tools={**others.tools, **tools},
         )
 
-    def remember(self, selection: AgentSelection) -> AgentSelection:
-        """Remember definitions that are not stored, until this process ends."""
-        self._remember({one.digest: one for one in selection.definitions.values()})
-        return selection
-
     async def _reached(
         self,
         tenant_id: UUID,
@@ -137,8 +139,19 @@ class AgentSelector:
 
     async def restore(self, run: Run) -> AgentSelection:
         """Return what a run began with, whatever was published or deleted since."""
-        tenant_id = run.tenant_id
         versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
+        if run.definition is not None:
+            own = AgentDefinition.model_validate(run.definition)
+            return AgentSelection(run.agent, versions, {run.agent: own}, is_dry_run=True)
+        definitions = await self._definitions(run.tenant_id, versions)
+        servers = await self._servers(run.tenant_id, definitions)
+        tools = await self._tools.load(run.tenant_id, digests_of_tools(definitions.values()))
+        return AgentSelection(run.agent, versions, definitions, servers, tools)
+
+    async def _definitions(
+        self, tenant_id: UUID, versions: Sequence[AgentVersion]
+    ) -> dict[str, AgentDefinition]:
+        """Return the definitions of versions by name; one that is there no more is left out."""
         digests = {one.name: one.digest for one in versions if one.number is not None}
         missing = sorted({*digests.values()} - self._remembered.keys())
         if missing:
@@ -148,12 +161,9 @@ class AgentSelector:
             async with self._database.begin() as session:
                 rows = (await session.scalars(query)).all()
             self._remember({row.digest: store.definition_of(row) for row in rows})
-        definitions = {
+        return {
             one: self._remembered[digest] for one, digest in digests.items() if digest in self._remembered
         }
-        servers = await self._servers(tenant_id, definitions)
-        tools = await self._tools.load(tenant_id, digests_of_tools(definitions.values()))
-        return AgentSelection(run.agent, versions, definitions, servers, tools)
 
     async def _servers(
         self, tenant_id: UUID, definitions: Mapping[str, AgentDefinition]

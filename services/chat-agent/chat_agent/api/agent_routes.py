@@ -83,7 +83,7 @@ async def dry_run_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     limiter: AuthorLimiter,
     response: Response,
 ) -> schemas.DryRunAnswer:
-    """Run the draft or a definition once; it ends at the first call of a tool, and nothing is stored."""
+    """Run the draft or a definition once; it ends at the first call of a tool, and no content remains."""
     async with limiter.admit("chat") as grant:
         request_ = await dry_run_request(manager, caller, name, request)
         started = await start_run(manager, caller, request_, None)

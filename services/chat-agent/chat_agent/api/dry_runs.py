@@ -42,7 +42,7 @@ async def dry_run_request(manager: RunManager, caller: Principal, name: str, req
         chat,
         options=RunOptions(tools=tools),
         persistence="none",
-        selection=manager.selector.remember(without_tools(name, definition)),
+        selection=without_tools(name, definition),
     )
 
 
@@ -56,8 +56,8 @@ def without_tools(name: str, definition: AgentDefinition) -> AgentSelection:
     """Return the agent with nothing that it could call itself."""
     members = {key: value for key, value in definition.stored().items() if key not in TOOL_MEMBERS}
     alone = AgentDefinition.model_validate(members)
-    version = AgentVersion(name=name, number=NUMBER, digest=alone.digest)
-    return AgentSelection(name, [version], {name: alone})
+    version = AgentVersion(name=name, number=NUMBER, digest=definition.digest)
+    return AgentSelection(name, [version], {name: alone}, is_dry_run=True)
 
 
 async def tools_of(

@@ -79,7 +79,8 @@ async def start_run(
     check_length(manager.settings, model, chat.message, request.prelude)
     request = await with_masks(manager, caller, request, agent)
     request = await with_stored_content(manager, caller, request)
-    new = {"conversation_id": conversation_id, "agent_versions": agent.stored_versions, "model": model}
+    new = {"conversation_id": conversation_id, "model": model}
+    new |= {"agent_versions": agent.stored_versions, "definition": agent.stored_definition}
     values = {**new_run_values(caller, request, key), **new}
     if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)

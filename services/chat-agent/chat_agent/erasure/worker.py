@@ -37,6 +37,7 @@ ERASED_VALUES: dict[str, Any] = {
     "options": {},
     "tool_outputs": [],
     "tool_calls": [],
+    "definition": None,
     "output": None,
     "error_detail": None,
     "trace_id": None,

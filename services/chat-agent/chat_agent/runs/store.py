@@ -264,6 +264,7 @@ def ended_values(outcome: Outcome) -> dict[str, Any]:
         "state": None,
         "prelude": [],
         "tool_outputs": [],
+        "definition": None,
     }
 
 
