@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from chat_agent.agent_definitions import selection
 from chat_agent.direct_models import DirectModel
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
@@ -137,6 +138,15 @@ def test_an_internal_agent_answers_by_a_handoff_alone(admin: httpx.Client, membe
     answer = chat(member, "Hello [sandbox: call=transfer_to_clerk]")
     assert (answer["agent_used"], answer["handoff_occurred"]) == ("clerk", True)
     assert "clerk" not in {agent["name"] for agent in member.get(AGENTS).json()}
+
+
+def test_a_process_without_room_for_versions_executes_all(
+    admin: httpx.Client, member: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "MAX_REMEMBERED", 0)
+    published(admin, "clerk")
+    published(admin, "support", handoffs=["clerk"])
+    assert chat(member, "Hello [sandbox: call=transfer_to_clerk]")["agent_used"] == "clerk"
 
 
 def test_handoffs_in_a_circle_end(admin: httpx.Client, member: httpx.Client) -> None:

@@ -153,17 +153,18 @@ class AgentSelector:
     ) -> dict[str, AgentDefinition]:
         """Return the definitions of versions by name; one that is there no more is left out."""
         digests = {one.name: one.digest for one in versions if one.number is not None}
-        missing = sorted({*digests.values()} - self._remembered.keys())
-        if missing:
+        # Before anything is awaited: others may use up the room meanwhile.
+        known = {one: self._remembered[one] for one in digests.values() if one in self._remembered}
+        if missing := sorted({*digests.values()} - known.keys()):
             query = select(StoredVersion).where(
                 StoredVersion.tenant_id == tenant_id, StoredVersion.digest.in_(missing)
             )
             async with self._database.begin() as session:
                 rows = (await session.scalars(query)).all()
-            self._remember({row.digest: store.definition_of(row) for row in rows})
-        return {
-            one: self._remembered[digest] for one, digest in digests.items() if digest in self._remembered
-        }
+            read = {row.digest: store.definition_of(row) for row in rows}
+            self._remember(read)
+            known |= read
+        return {name: known[digest] for name, digest in digests.items() if digest in known}
 
     async def _servers(
         self, tenant_id: UUID, definitions: Mapping[str, AgentDefinition]

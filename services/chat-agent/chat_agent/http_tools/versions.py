@@ -32,16 +32,18 @@ class ToolVersions:
 
     async def load(self, tenant_id: UUID, digests: Collection[str]) -> dict[str, HttpTool]:
         """Return tools by digest; one that is there no more is left out."""
-        missing = [digest for digest in digests if (tenant_id, digest) not in self._remembered]
-        if missing:
+        # Before anything is awaited: others may use up the room meanwhile.
+        loaded = {one: tool for one in digests if (tool := self._remembered.get((tenant_id, one)))}
+        if missing := [digest for digest in digests if digest not in loaded]:
             query = select(StoredTool).filter_by(tenant_id=tenant_id).where(StoredTool.digest.in_(missing))
             async with self._database.begin() as session:
                 rows = (await session.scalars(query)).all()
-            for row in rows:
-                self._remembered[tenant_id, row.digest] = HttpTool.model_validate(row.document)
-        loaded = {one: tool for one in digests if (tool := self._remembered.get((tenant_id, one)))}
-        while len(self._remembered) > MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
+            loaded |= {row.digest: HttpTool.model_validate(row.document) for row in rows}
+            self._remembered |= {
+                (tenant_id, digest): loaded[digest] for digest in missing if digest in loaded
+            }
+            while len(self._remembered) > MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
         return loaded
 
 
