@@ -153,7 +153,9 @@ class Api:
         try:
             if fault and fault.stored and not fault.worked:
                 raise _fault_error(fault)
-            answer = public(call.operation.handler(self.store, params, *call.ids))
+            # All that a request does happens at one time, however long it takes.
+            with self.store.at(self.store.now()):
+                answer = public(call.operation.handler(self.store, params, *call.ids))
             body = expand(self.store, answer, params.get("expand", []), self.includables)
             if fault and fault.stored:
                 raise _fault_error(fault)
