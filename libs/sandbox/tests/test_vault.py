@@ -10,8 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hvac import exceptions
 from sandbox.vault import create_vault
-
-from .conftest import serving
+from testkit.live_server import serving
 
 TEXT = base64.b64encode(b"what is signed").decode()
 
