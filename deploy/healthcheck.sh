@@ -9,5 +9,5 @@ read -r -t 4 _ status rest <&3 || exit 1
 [ "$status" = 200 ] && exit
 printf '%s %s\n' "$status" "$rest"
 # `docker inspect` shows the body, which names what is missing.
-while read -r -t 1 line <&3 || [ -n "$line" ]; do printf '%s\n' "$line"; done
+while read -r -t 4 line <&3 || [ -n "$line" ]; do printf '%s\n' "$line"; done
 exit 1

@@ -63,7 +63,6 @@ class JwksResponse:
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: {"Cache-Control": "public, max-age=300"})
     etag: bool = True
-    delay: float = 0
     # Nothing is answered before this is set.
     gate: threading.Event | None = None
     # Seconds between one byte of the body and the next.
@@ -213,8 +212,7 @@ def handler_for(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
 def respond(handler: BaseHTTPRequestHandler, answer: JwksResponse, published: bytes) -> None:
     """Answer one request, faults included."""
     if answer.gate:
-        answer.gate.wait(timeout=10)
-    time.sleep(answer.delay)
+        answer.gate.wait(timeout=60)
     body = published if answer.body is None else answer.body
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     unchanged = answer.etag and answer.status == 200 and handler.headers.get("If-None-Match") == etag

@@ -102,7 +102,7 @@ async def serving(answer):
 
 async def test_stops_listening_at_the_end_of_the_chunks():
     async with serving(HEAD + chunk(b"data: x\n\n") + END) as url:
-        answer = await send(Request(url, b"hello"), seconds=10)
+        answer = await send(Request(url, b"hello"), seconds=60)
 
     assert (answer.error, b"".join(data for _, data in answer.reads)[-5:]) == ("", END)
 

@@ -52,7 +52,7 @@ def check(port: int, path: str = "/readyz", **environment: str) -> subprocess.Co
         env={"PATH": os.defpath, **environment},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 

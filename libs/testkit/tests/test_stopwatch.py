@@ -14,4 +14,4 @@ def test_a_pause_of_the_machine_is_not_counted() -> None:
 def test_counts_while_its_block_lasts() -> None:
     with Stopwatch() as stopwatch:
         pass
-    assert 0 < stopwatch.seconds <= 1
+    assert stopwatch.seconds > 0
