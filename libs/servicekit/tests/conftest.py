@@ -133,11 +133,11 @@ class Bus:
 
 @contextlib.asynccontextmanager
 async def open_bus(database_url: str, redis_url: str) -> AsyncIterator[Bus]:
-    """Open a bus on any two servers; the Redis client gives up at once, so that outages are noticed."""
+    """Open a bus on any two servers; the Redis client tries once, so that outages are noticed."""
     database = Database(database_url, name="bus")
     async with database.engine.begin() as connection:
         await connection.run_sync(tables.create_all)
-    async with Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=5, retry=None) as redis:
+    async with Redis.from_url(redis_url, socket_connect_timeout=60, socket_timeout=60, retry=None) as redis:
         yield Bus(database, redis)
     await database.close()
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import REGISTRY
 from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable, TokenVerifier
+from servicekit.jwks import cache as jwks_cache
 from servicekit.jwks.cache import JwksCache
 from servicekit.jwks.refresher import JwksPolicy
 from testkit.eventually import time_limit
@@ -84,6 +85,11 @@ async def refusal(cache: JwksCache, kid: str) -> Exception:
     with pytest.raises((InvalidToken, KeySourceUnavailable)) as caught:
         await cache.get(kid)
     return caught.value
+
+
+def policy(**changes: float) -> JwksPolicy:
+    """Make a policy that waits for the source as long as a busy machine takes, unless it says otherwise."""
+    return replace(jwks_cache.DEFAULT_POLICY, **changes)
 
 
 def make_verifier(cache: JwksCache, issuer: Issuer) -> TokenVerifier:
@@ -199,7 +205,7 @@ async def test_lets_a_waiter_go_without_losing_the_answer_for_the_others(cache, 
 async def test_stops_waiting_for_a_slow_source_but_takes_its_answer_later(issuer, clock):
     gate = threading.Event()
     issuer.answer = JwksResponse(gate=gate)
-    cache = JwksCache(issuer.jwks_url, JwksPolicy(wait_timeout=0.05), clock=clock)
+    cache = JwksCache(issuer.jwks_url, policy(wait_timeout=0.05), clock=clock)
     assert isinstance(await refusal(cache, issuer.key.kid), KeySourceUnavailable)
     gate.set()
     await landed()
@@ -243,7 +249,7 @@ async def test_saves_no_searches_up(cache, issuer, clock):
 
 
 async def test_takes_a_stranger_for_a_stranger_while_the_source_is_well(issuer, clock):
-    cache = JwksCache(issuer.jwks_url, JwksPolicy(miss_burst=0), clock=clock)
+    cache = JwksCache(issuer.jwks_url, policy(miss_burst=0), clock=clock)
     await cache.get(issuer.key.kid)
     clock.now += 301
     assert isinstance(await refusal(cache, "unknown"), InvalidToken)
@@ -262,7 +268,7 @@ async def test_remembers_for_a_minute_that_a_key_is_not_there(cache, issuer, clo
 
 
 async def test_remembers_only_so_many_absent_keys(issuer, clock, counts):
-    cache = JwksCache(issuer.jwks_url, JwksPolicy(max_absent=2), clock=clock)
+    cache = JwksCache(issuer.jwks_url, policy(max_absent=2), clock=clock)
     await cache.get(issuer.key.kid)
     await asyncio.gather(*(refusal(cache, kid) for kid in ("one", "two", "three")))
     for kid in ("two", "three"):
@@ -419,8 +425,7 @@ async def test_keeps_keys_for_as_long_as_the_source_says_within_bounds(issuer, c
 
 
 async def test_refreshes_in_time_by_itself_until_it_is_closed(issuer):
-    policy = JwksPolicy(max_ttl=0.05, min_ttl=0.05, fresh_ttl=0.05)
-    cache = JwksCache(issuer.jwks_url, policy)
+    cache = JwksCache(issuer.jwks_url, policy(max_ttl=0.05, min_ttl=0.05, fresh_ttl=0.05))
     await cache.warmup()
     await until(lambda: len(issuer.requests) >= 4)
     await cache.aclose()
@@ -434,10 +439,9 @@ def test_replicas_refresh_before_keys_are_stale_but_not_together():
 
 
 async def test_warms_up_as_soon_as_the_source_answers(issuer):
-    policy = JwksPolicy(min_backoff=0.02)
     issuer.answer = FAILING
-    cache = JwksCache(issuer.jwks_url, policy)
-    warming = asyncio.create_task(cache.warmup())
+    cache = JwksCache(issuer.jwks_url, policy(min_backoff=0.02))
+    warming = asyncio.create_task(cache.warmup(within=60))
     await until(lambda: len(issuer.requests) >= 2)
     issuer.answer = JwksResponse()
     await warming

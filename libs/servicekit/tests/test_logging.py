@@ -206,7 +206,11 @@ def test_every_service_names_its_version() -> None:
         assert telemetry.resource(service, settings()).attributes["service.version"]
 
 
-def test_a_dead_collector_costs_lines_and_makes_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dead_collector_costs_lines_and_makes_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # For so long the exporter tries again and again.
+    monkeypatch.setattr(logging, "POST_SECONDS", 0.1)
     queue = logging.configure(
         "shop", settings(logging_sink="otlp", logging_otlp_endpoint="http://127.0.0.1:9/v1/logs")
     )
@@ -234,7 +238,7 @@ def test_a_full_queue_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
 
     def stuck(_lines: object) -> None:
-        gate.wait(10)
+        gate.wait(HELD_UP_SECONDS)
 
     queue = logging.LogQueue(stuck)
     for number in range(10):

@@ -14,6 +14,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 SHOP = """
 import asyncio
 
+import pytest
 from fastapi import APIRouter
 from opentelemetry import trace
 from servicekit.app import ResourcesDep, create_service
@@ -25,7 +26,10 @@ from servicekit.http.client import send
 from servicekit.settings import ServiceSettings
 from servicekit.events.relay import Consumer, OutboxRelay
 from sqlalchemy import MetaData, text
+from testkit import busy_machine
 from testkit.app import client, running
+
+busy_machine.wait_longer(pytest.MonkeyPatch())
 
 metadata = MetaData()
 outbox.to_metadata(metadata)
@@ -117,7 +121,7 @@ def test_one_trace_goes_through_http_postgres_and_redis(collector, databases, re
         "AUTH_JWKS_URL": issuer.jwks_url,
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_address[1]}",
     }
-    subprocess.run([sys.executable, "-c", SHOP], env={**os.environ, **variables}, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", SHOP], env={**os.environ, **variables}, check=True, timeout=300)
     ours = {scope for scope, trace in collector.spans if trace == TRACE}
     assert {name.rpartition(".")[2] for name in ours} >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
     assert collector.carried[0]
