@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 from sandbox.processes import free_port
-from testkit.eventually import until
+from testkit.eventually import MAX_START_SECONDS, until
 
 
 def answers(url: str) -> bool:
@@ -22,7 +22,7 @@ def test_one_process_serves_everything_and_ends_in_good_order(tmp_path: Path) ->
     with subprocess.Popen(
         [sys.executable, "-m", "sandbox.main", *options], stderr=subprocess.PIPE
     ) as process:
-        until(lambda: answers(f"{url}:{port}/healthz"))
+        until(lambda: answers(f"{url}:{port}/healthz"), MAX_START_SECONDS)
         with httpx.Client(
             base_url=f"{url}:{port}", headers={"Authorization": "Bearer key"}, timeout=60
         ) as client:

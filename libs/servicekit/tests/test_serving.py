@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from sandbox.embedded import free_port
 from servicekit.server import Server
-from testkit.eventually import until
+from testkit.eventually import MAX_START_SECONDS, until
 from testkit.live_server import NO_AUTHORITIES
 
 PROGRAM = """
@@ -96,12 +96,12 @@ def test_a_service_is_ready_only_while_its_public_port_answers(
     process: subprocess.Popen[bytes], ports: tuple[int, int], tmp_path: Path
 ) -> None:
     public, internal = ports
-    until(lambda: readiness(internal), 60)
+    until(lambda: readiness(internal), MAX_START_SECONDS)
     assert readiness(internal)["server"] == "ServerNotListening"
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{public}/slow", trust_env=False, verify=NO_AUTHORITIES, timeout=60)
     (tmp_path / "go").touch()
-    until(lambda: readiness(internal).get("server") == "ok", 60)
+    until(lambda: readiness(internal).get("server") == "ok", MAX_START_SECONDS)
     assert (
         httpx.get(
             f"http://127.0.0.1:{public}/elsewhere", trust_env=False, verify=NO_AUTHORITIES, timeout=60
@@ -114,7 +114,7 @@ def test_garbage_is_seldom_collected_until_a_service_serves(
     process: subprocess.Popen[bytes], ports: tuple[int, int], tmp_path: Path
 ) -> None:
     (tmp_path / "go").touch()
-    until(lambda: readiness(ports[1]).get("server") == "ok", 60)
+    until(lambda: readiness(ports[1]).get("server") == "ok", MAX_START_SECONDS)
     url = f"http://127.0.0.1:{ports[0]}/collection"
     assert httpx.get(url, trust_env=False, verify=NO_AUTHORITIES, timeout=60).json() == [True, True]
 
@@ -124,19 +124,20 @@ def test_a_service_that_is_about_to_end_is_not_ready_and_finishes_its_requests(
 ) -> None:
     public, internal = ports
     (tmp_path / "go").touch()
-    until(lambda: readiness(internal).get("server") == "ok", 60)
+    until(lambda: readiness(internal).get("server") == "ok", MAX_START_SECONDS)
     request = [
         sys.executable,
         "-c",
         f"import httpx; print(httpx.get('http://127.0.0.1:{public}/slow', timeout=60))",
     ]
     with subprocess.Popen(request, stdout=subprocess.PIPE, text=True) as client:
-        until((tmp_path / "asked").exists, 60)
+        until((tmp_path / "asked").exists, MAX_START_SECONDS)
         process.send_signal(signal.SIGTERM)
-        until(lambda: readiness(internal).get("server") == "ServerNotListening", 60)
+        until(lambda: readiness(internal).get("server") == "ServerNotListening")
         (tmp_path / "answer").touch()
-        assert "200" in client.communicate(timeout=60)[0]
-    assert process.wait(60) == 0
+        assert "200" in client.communicate(timeout=300)[0]
+    until(lambda: process.poll() is not None)
+    assert process.returncode == 0
 
 
 class CountingServer(Server):

@@ -11,7 +11,8 @@ from servicekit.auth.tokens import KeySourceUnavailable
 from servicekit.jwks.cache import JwksCache
 from starlette.types import ASGIApp
 
-START_SECONDS = 60.0
+from testkit.eventually import until
+
 # For clients of loopback, which speak plain HTTP: loading the system's authorities takes 20 ms of CPU each.
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -51,8 +52,7 @@ def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         try:
-            if not server.ready.wait(START_SECONDS):
-                raise TimeoutError("the app did not start")
+            until(lambda: server.ready.wait(1), describe=lambda: "the app did not start")
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True

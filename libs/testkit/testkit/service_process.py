@@ -12,12 +12,9 @@ from pydantic import SecretStr
 from sandbox.embedded import free_port
 from servicekit.settings import ServiceSettings
 
-from testkit.eventually import until
+from testkit.eventually import MAX_START_SECONDS, until
 from testkit.fork_server import ForkServer
 from testkit.live_server import NO_AUTHORITIES
-
-START_SECONDS = 40.0
-STOP_SECONDS = 40.0
 
 
 class ServiceProcess:
@@ -36,7 +33,7 @@ class ServiceProcess:
         self.url, self._internal_url = (f"http://127.0.0.1:{port}" for port in (own.port, own.internal_port))
         self._pid = self._server.start({**os.environ, **environment_of(own), **environment}, self._log)
         with httpx.Client(base_url=self._internal_url, verify=NO_AUTHORITIES, timeout=60) as client:
-            until(lambda: self._is_ready(client), START_SECONDS)
+            until(lambda: self._is_ready(client), MAX_START_SECONDS)
         return self
 
     def __enter__(self) -> Self:
@@ -67,7 +64,7 @@ class ServiceProcess:
 
     def wait(self) -> int:
         """Wait until it has ended; returns its exit code."""
-        until(lambda: self._server.poll(self._pid) is not None, STOP_SECONDS)
+        until(lambda: self._server.poll(self._pid) is not None)
         code = self._server.poll(self._pid)
         assert code is not None
         return code

@@ -19,7 +19,7 @@ from sandbox.embedded import free_port
 from servicekit.settings import ServiceSettings
 from servicekit.settings_errors import messages_of
 from testkit.contract_documents import module, services
-from testkit.eventually import until
+from testkit.eventually import MAX_START_SECONDS, until
 from testkit.fork_server import ForkServer
 from testkit.live_server import NO_AUTHORITIES
 from testkit.pacts import ROOT
@@ -29,7 +29,6 @@ SERVICES = services()
 NAMED = re.compile(r"^- ([A-Z_]+)", re.MULTILINE)
 URLS = ("DATABASE_URL", "REDIS_URL")
 SEED_SAMPLE = "change-me"
-START_SECONDS = 60
 
 
 @cache
@@ -222,7 +221,7 @@ class Operator:
     def output_of_failure(self, environment: dict[str, str], *argv: str, folder: Path | None = None) -> str:
         """Start a program, and return what it says when it fails without a traceback."""
         pid = self.start(environment, *argv, folder=folder)
-        until(lambda: self.exit_code(pid) is not None, START_SECONDS)
+        until(lambda: self.exit_code(pid) is not None, MAX_START_SECONDS)
         assert self.exit_code(pid) == 1
         output = self._log.read_text()
         assert "Traceback" not in output
@@ -257,7 +256,7 @@ def test_an_empty_environment_is_answered_with_all_that_is_needed(
     try:
         url = f"http://127.0.0.1:{ports['INTERNAL_PORT']}/healthz"
         with httpx.Client(verify=NO_AUTHORITIES, timeout=60) as client:
-            until(lambda: answers(operator, pid, client, url), START_SECONDS)
+            until(lambda: answers(operator, pid, client, url), MAX_START_SECONDS)
     finally:
         os.kill(pid, signal.SIGKILL)
         until(lambda: operator.exit_code(pid) is not None)

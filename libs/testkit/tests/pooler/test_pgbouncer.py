@@ -23,7 +23,7 @@ from sqlalchemy import text
 from testkit.app import client, running
 from testkit.contract_documents import module, services
 from testkit.databases import query
-from testkit.eventually import time_limit, until
+from testkit.eventually import MAX_START_SECONDS, time_limit, until
 from testkit.fork_server import ForkServer
 from testkit.issuer import Issuer
 from testkit.pacts import ROOT
@@ -32,7 +32,6 @@ from testkit.service_process import environment_of
 
 PASSWORD = "four unrelated words here"
 PEOPLE = 12
-PROCESS_SECONDS = 120
 SESSION_SETTINGS = (
     "select current_setting('idle_in_transaction_session_timeout') as idle, current_setting('jit') as jit"
 )
@@ -49,7 +48,7 @@ class Installation:
 
 def exit_code(programs: ForkServer, pid: int) -> int | None:
     """Wait for a process to end, and return its exit code."""
-    until(lambda: programs.poll(pid) is not None, PROCESS_SECONDS)
+    until(lambda: programs.poll(pid) is not None, MAX_START_SECONDS)
     return programs.poll(pid)
 
 
