@@ -397,10 +397,6 @@ async def test_no_checkout_for_a_tenant_with_a_subscription(owner):
     await start(owner)
     answer = await owner.post("checkout-sessions", json=CHECKOUT)
     assert (answer.status_code, answer.json()["code"]) == (409, "subscription_already_exists")
-    not_a_page = await owner.post(
-        "checkout-sessions", json={**CHECKOUT, "success_url": "javascript:alert(1)"}
-    )
-    assert not_a_page.status_code == 422
 
 
 async def test_the_portal_is_for_customers(owner, sandbox):

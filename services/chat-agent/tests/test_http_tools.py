@@ -14,11 +14,11 @@ from chat_agent.http_tools.call import HttpCall
 from chat_agent.http_tools.definition import HttpTool
 from chat_agent.http_tools.request import build_request
 from chat_agent.settings import Settings
+from testkit.supplied_urls import WHERE_CALLED, refused
 
 from .client_helpers import RUNS, error_of, payloads_of, read_events, start_run, wait_until_finished
 from .tenant_server import TOOLS, TenantServer, order_tool, save_tool, tenant_server, tool_problems
 from .test_agent_definitions import AGENTS, definition, problems, publish, published, save
-from .test_public_http import FORBIDDEN
 
 Person = Callable[..., httpx.Client]
 Json = dict[str, Any]
@@ -117,13 +117,7 @@ def test_the_tool_that_notes_memories_has_its_name_alone(admin: httpx.Client, se
     assert error_of(response) == (422, "invalid_agent_definition")
 
 
-@pytest.mark.parametrize("address", FORBIDDEN)
-def test_an_address_that_is_visibly_not_public_is_refused(admin: httpx.Client, address: str) -> None:
-    document = {"description": "Read.", "endpoint": {"url": address}}
-    assert tool_problems(admin, document).keys() == {"endpoint.url"}
-
-
-@pytest.mark.parametrize("address", FORBIDDEN)
+@pytest.mark.parametrize("address", refused(WHERE_CALLED - {"plain"}))
 async def test_a_call_reaches_no_address_that_is_not_public(address: str) -> None:
     # As if it had been registered.
     tool = HttpTool.model_validate({"description": "Read.", "endpoint": {"url": address}})
@@ -135,7 +129,6 @@ async def test_a_call_reaches_no_address_that_is_not_public(address: str) -> Non
 @pytest.mark.parametrize(
     "address",
     [
-        "https://orders.example.com\\@10.0.0.1/",
         "https://orders.example.com/a b",
         "https://{host}.example.com/",
         "{scheme}://orders.example.com/",
@@ -143,11 +136,6 @@ async def test_a_call_reaches_no_address_that_is_not_public(address: str) -> Non
         "https://orders.example.com/#top",
         "https://orders.example.com/{order_id",
         "https://orders.example.com/{missing}",
-        "https://orders.example.com:99999/",
-        "https://örders.example.com/",
-        "https:///orders",
-        "/orders",
-        "",
     ],
 )
 def test_an_address_that_is_none_is_refused(admin: httpx.Client, address: str) -> None:

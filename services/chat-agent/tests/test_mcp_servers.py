@@ -1,6 +1,7 @@
 """MCP servers of a tenant: both generations of the protocol, pinned tools, and servers that misbehave."""
 
 import json
+import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -205,9 +206,6 @@ def test_only_authors_of_agents_may_register(member: httpx.Client, urls: dict[st
 @pytest.mark.parametrize(
     "config",
     [
-        {"url": "stdio:npx"},
-        {"url": "ftp://example.com/mcp"},
-        {"url": "https://me:secret@example.com/mcp"},
         {"url": "https://example.com/${HOME}"},
         {"url": "https://example.com/mcp#part"},
         {"url": "https://example.com/mcp", "transport": "stdio"},
@@ -217,9 +215,6 @@ def test_only_authors_of_agents_may_register(member: httpx.Client, urls: dict[st
         {"url": "https://example.com/mcp", "headers": {"Host": "example.org"}},
         {"url": "https://example.com/mcp", "headers": {"Mcp-Method": "tools/list"}},
         {"url": "https://example.com/mcp", "headers": {"X-Key": "a", "x-key": "b"}},
-        {"url": "http://example.com/mcp"},
-        {"url": "https://[v1.x]/mcp"},
-        {"url": "https://[::1]x/mcp"},
     ],
 )
 def test_what_is_no_server_of_a_tenant_is_refused(admin: httpx.Client, config: Json) -> None:
@@ -235,11 +230,17 @@ def test_a_name_of_a_server_is_short_and_has_no_two_underscores(
     assert error_of(put(admin, urls["ours"], name)) == (422, "invalid_request")
 
 
-@pytest.mark.parametrize(
-    "address", ["https://10.0.0.1/mcp", "https://169.254.169.254/mcp", "https://localhost/mcp"]
-)
-def test_a_host_that_is_not_public_is_not_called(admin: httpx.Client, address: str) -> None:
-    response = put(admin, address)
+def test_a_host_whose_name_leads_elsewhere_is_not_called(
+    admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leads_home = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 443))]
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
+        return leads_home if host == "mcp.example" else resolve(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    response = put(admin, "https://mcp.example/mcp")
     assert error_of(response) == (422, "mcp_call_failed")
     assert "not public" in response.json()["detail"]
 
@@ -605,7 +606,7 @@ def test_secrets_are_sent_and_never_returned(
 ) -> None:
     token, key = f"token-{uuid4()}", f"key-{uuid4()}"
     config = {
-        "headers": {"X-Key": {"secret": "shop_key"}, "X-Team": "blue"},
+        "headers": {"X-Key": {"secret": "shop_key", "prefix": "Token:"}, "X-Team": "blue"},
         "auth": {"type": "secret", "secret": "shop_token"},
     }
     response = put(admin, urls["ours"], **config)
@@ -619,7 +620,7 @@ def test_secrets_are_sent_and_never_returned(
     run = start_run(member, "amount=5 [sandbox: call=shop__pay]", agent_type="support")
     received = read_events(member, run)
     for _, headers in (*good.sent("tools/list"), *good.sent("tools/call")):
-        assert (headers["x-key"], headers["authorization"]) == (key, f"Bearer {token}")
+        assert (headers["x-key"], headers["authorization"]) == (f"Token:{key}", f"Bearer {token}")
     (output,) = payloads_of(received, "tool.output")
     # The server sends back what it was sent.
     assert '"x-team": "blue"' in output["output"]
@@ -630,7 +631,7 @@ def test_secrets_are_sent_and_never_returned(
     # A secret that is replaced counts from the next call on.
     admin.put("/api/v1/secrets/shop_key", json={"value": "another-key"}).raise_for_status()
     output_of(member, "amount=5 [sandbox: call=shop__pay]")
-    assert good.sent("tools/call")[-1][1]["x-key"] == "another-key"
+    assert good.sent("tools/call")[-1][1]["x-key"] == "Token:another-key"
 
 
 def test_a_secret_may_have_letters_beyond_ascii(
@@ -649,7 +650,7 @@ def test_secrets_that_a_server_repeats_elsewhere_are_masked(
     for name, value in (("shop_key", key), ("shop_token", token)):
         admin.put(f"/api/v1/secrets/{name}", json={"value": value}).raise_for_status()
     config = {
-        "headers": {"X-Key": {"secret": "shop_key"}},
+        "headers": {"X-Key": {"secret": "shop_key", "prefix": "Token:"}},
         "auth": {"type": "secret", "secret": "shop_token"},
     }
     good.mode = "no list"

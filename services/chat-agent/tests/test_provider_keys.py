@@ -13,8 +13,8 @@ from chat_agent.model import own_clients
 from chat_agent.model.provider import Provider
 from chat_agent.provider_keys import lookup
 from chat_agent.provider_keys import store as provider_keys
-from chat_agent.provider_keys.addresses import PublicResolver
 from chat_agent.provider_keys.keys import OWN_KEYS, OwnKey
+from chat_agent.provider_keys.resolver import PublicResolver
 from chat_agent.provider_keys.schemas import NewProviderKey
 from chat_agent.settings import Settings
 from chat_agent.tenant_secrets.rotation import SecretReencryption
@@ -289,28 +289,8 @@ def test_what_is_no_key_is_refused(member: Any, provider: str, body: dict[str, A
     assert " items" not in answer.text
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://models.example.com/v1",
-        "https://user:secret@example.com/v1",
-        "https://127.0.0.1/v1",
-        "https://10.0.0.1/v1",
-        "https://[::1]/v1",
-        "https://[::ffff:10.0.0.1]/v1",
-        "https://169.254.169.254/v1",
-        "https://0x7f.1/v1",
-        "https://2130706433/v1",
-        "https://localhost/v1",
-        "https://metadata.google.internal/v1",
-        "https://93.184.216.34:22/v1",
-        "https://93.184.216.34/v1?key=1",
-        "ftp://93.184.216.34/v1",
-        "https:///v1",
-        "https://[oops/v1",
-    ],
-)
-def test_an_address_that_is_not_public_is_refused(member: Any, url: str) -> None:
+@pytest.mark.parametrize("url", ["https://93.184.216.34/v1?key=1", "https://93.184.216.34/v1#key"])
+def test_an_address_to_which_no_path_can_be_added_is_refused(member: Any, url: str) -> None:
     assert error_of(put(member(), base_url=url)) == (400, "invalid_base_url")
 
 

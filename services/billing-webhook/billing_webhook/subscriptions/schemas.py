@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, HttpUrl, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, HttpUrl, model_validator
 from servicekit.schemas import RequestModel, Time
 
 from billing_webhook.access import Access, access_at
@@ -68,19 +68,29 @@ class Preview(RequestModel):
     seat_count: Seats | None = None
 
 
+def without_credentials(url: HttpUrl) -> HttpUrl:
+    """Refuse the address of a page that looks like another's: `https://acme.example@evil.example`."""
+    if url.username is not None or url.password is not None:
+        raise ValueError("must not contain credentials")
+    return url
+
+
+Page = Annotated[HttpUrl, AfterValidator(without_credentials)]
+
+
 class CheckoutRequest(RequestModel):
     """What is subscribed to, and where Stripe's page leads afterwards."""
 
     plan_code: PlanCode
     seat_count: Seats = 1
-    success_url: HttpUrl
-    cancel_url: HttpUrl
+    success_url: Page
+    cancel_url: Page
 
 
 class PortalRequest(RequestModel):
     """Where Stripe's portal leads afterwards."""
 
-    return_url: HttpUrl
+    return_url: Page
 
 
 class HostedPage(BaseModel):

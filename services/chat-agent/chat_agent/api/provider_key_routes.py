@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent import audit
 from chat_agent.api.agent_routes import tenant_of
 from chat_agent.api.dependencies import ManagerDep
+from chat_agent.clients.supplied_urls import is_callable
 from chat_agent.execution.manager import RunManager
 from chat_agent.provider_keys import store
-from chat_agent.provider_keys.addresses import check_base_url
+from chat_agent.provider_keys.errors import InvalidBaseUrl
 from chat_agent.provider_keys.keys import Provider
 from chat_agent.provider_keys.schemas import NewProviderKey, ProviderKey
 
@@ -53,6 +54,12 @@ async def delete_provider_key(provider: Name, caller: Author, session: Session, 
     await store.remove(session, tenant_of(caller), provider)
     audit.record_action(session, caller, "chat_provider_key_deleted", provider=provider)
     forget_after_commit(session, manager, tenant_of(caller))
+
+
+async def check_base_url(url: str, private_hosts: frozenset[str]) -> None:
+    """Raise InvalidBaseUrl for an address that may not be called, or to which no path can be added."""
+    if "?" in url or "#" in url or not await is_callable(url, private_hosts):
+        raise InvalidBaseUrl
 
 
 def forget_after_commit(session: AsyncSession, manager: RunManager, tenant_id: UUID) -> None:

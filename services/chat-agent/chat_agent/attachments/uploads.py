@@ -10,7 +10,7 @@ from typing import Any
 
 from servicekit.large_bodies import content_of
 
-from chat_agent.clients.public_hosts import is_public
+from chat_agent.clients.supplied_urls import is_public
 from chat_agent.errors import InvalidAttachment
 
 Json = dict[str, Any]

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from urllib.parse import urlsplit
 
 RESOLVE_SECONDS = 5.0
 # Threads of their own: names that are slow to resolve delay nothing else.
@@ -62,26 +61,21 @@ class HostNotPublic(Exception):
     """The host of an address is not public, or cannot be resolved."""
 
 
-async def is_public(url: str) -> bool:
-    """Return whether an address is https, without credentials, and all addresses of its host are public."""
+def is_visibly_public(host: str) -> bool:
+    """Return whether a host may be public, as far as it shows without resolving its name."""
+    name = host.lower().rstrip(".")
+    if name in METADATA_NAMES or is_odd_ipv4(name) or name == "localhost" or name.endswith(".localhost"):
+        return False
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        ipaddress.ip_address(name.partition("%")[0])
     except ValueError:
-        return False
-    if parts.scheme.lower() != "https" or not host or parts.username is not None:
-        return False
-    try:
-        await resolve_public(host, port or 443)
-    except HostNotPublic:
-        return False
-    return True
+        return True
+    return is_global(name)
 
 
 async def resolve_public(host: str, port: int) -> Sequence[str]:
     """Return the IP addresses of a host; raises HostNotPublic unless all of them are public."""
-    name = host.lower().rstrip(".")
-    if name in METADATA_NAMES or is_odd_ipv4(name):
+    if not is_visibly_public(host):
         raise HostNotPublic(host)
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):

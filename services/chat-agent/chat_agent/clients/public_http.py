@@ -18,6 +18,16 @@ MAX_RESPONSE_BYTES = 5 * 1024 * 1024
 TIMEOUT = httpx2.Timeout(10, connect=5)
 
 
+def port_of(url: httpx2.URL) -> int:
+    """Return the port that a URL calls."""
+    return DEFAULT_PORTS[url.scheme] if url.port is None else url.port
+
+
+def host_and_port(url: httpx2.URL) -> str:
+    """Return whom a URL calls, as the operator names those that may be (`TOOL_PRIVATE_HOSTS`)."""
+    return f"{url.host}:{port_of(url)}"
+
+
 class RequestForbidden(httpx2.RequestError):
     """The address may not be called: its scheme, port, host or credentials."""
 
@@ -94,11 +104,10 @@ class PublicTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; raises RequestForbidden, ResponseTooLarge."""
         url = request.url
-        port = url.port or DEFAULT_PORTS.get(url.scheme)
-        is_private = f"{url.host}:{port}" in self._private_hosts
-        if port is None or url.scheme not in DEFAULT_PORTS or url.userinfo:
+        if url.scheme not in DEFAULT_PORTS or url.userinfo:
             raise RequestForbidden("the address must be http or https, without credentials", request=request)
-        if port not in PORTS and not is_private:
+        port = port_of(url)
+        if port not in PORTS and host_and_port(url) not in self._private_hosts:
             raise RequestForbidden(f"port {port} may not be called", request=request)
         self._transport = self._transport or PinnedTransport(self._private_hosts)
         try:

@@ -11,7 +11,7 @@ from chat_agent.agents.approvals import Approval
 from chat_agent.documents import digest_of, small_json
 from chat_agent.model.schema_validation import SchemaValidator
 from chat_agent.schemas import storable
-from chat_agent.tenant_secrets.schemas import SecretName
+from chat_agent.tenant_secrets.schemas import SecretReference
 
 HttpToolName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,63}$")]
 # What every provider takes as the name of a property.
@@ -30,15 +30,6 @@ SAFE_METHODS = {"GET", "HEAD"}
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
-class SecretReference(RequestModel):
-    """A value that contains a secret of the tenant."""
-
-    secret: SecretName = Field(description="The name of the secret; a call reads its value.")
-    prefix: Annotated[str, StringConstraints(max_length=50, pattern=r"^[\x20-\x7e]*$")] = Field(
-        "", description="What stands before the value, such as `Bearer `."
-    )
-
-
 Value = Text | SecretReference
 
 
@@ -46,7 +37,10 @@ class Endpoint(RequestModel):
     """A request as a tool makes it, and where each argument stands in it."""
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
-    url: Text = Field(description="With `{placeholders}` in its path for arguments.")
+    url: Text = Field(
+        description="With `{placeholders}` in its path for arguments.",
+        json_schema_extra={"format": "uri-template"},
+    )
     parameters: JsonSchema = Field(
         default_factory=lambda: {"type": "object", "properties": {}},
         description="The JSON schema of the arguments.",

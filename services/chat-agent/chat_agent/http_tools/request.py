@@ -9,7 +9,8 @@ import httpx2
 import orjson
 
 from chat_agent.errors import ToolFailed
-from chat_agent.http_tools.definition import PLACEHOLDER, Endpoint, HttpTool, SecretReference, Value
+from chat_agent.http_tools.definition import PLACEHOLDER, Endpoint, HttpTool, Value
+from chat_agent.tenant_secrets.schemas import SecretReference
 
 JSON = {"Content-Type": "application/json"}
 ACCEPT = {"Accept": "application/json, text/*;q=0.5"}
@@ -94,7 +95,7 @@ def text_of(name: str, value: Any) -> str:
 
 def value_of(value: Value, secrets: Mapping[str, str]) -> str:
     """Return a value of the author."""
-    return value.prefix + secrets[value.secret] if isinstance(value, SecretReference) else value
+    return value.value(secrets) if isinstance(value, SecretReference) else value
 
 
 def encoded(headers: Mapping[str, str]) -> dict[bytes, bytes]:

@@ -11,10 +11,11 @@ from chat_agent import audit
 from chat_agent.agents.tools import TOOLS
 from chat_agent.documents import DefinitionProblem
 from chat_agent.http_tools.audit import ToolAuditAction
-from chat_agent.http_tools.definition import HttpTool, SecretReference
+from chat_agent.http_tools.definition import HttpTool
 from chat_agent.http_tools.errors import InvalidTool, ToolAlreadyExists, ToolNotFound, TooManyTools
 from chat_agent.http_tools.tables import StoredTool
 from chat_agent.tenant_secrets import store as secrets
+from chat_agent.tenant_secrets.schemas import SecretReference
 
 MAX_TOOLS = 200
 # So begin the names of tools that are agents.

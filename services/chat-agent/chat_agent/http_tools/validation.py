@@ -1,15 +1,11 @@
 """What is wrong with a tool, each with its path in the document."""
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx2
 import jsonschema_rs
 
-from chat_agent.clients.public_hosts import METADATA_NAMES, is_global, is_odd_ipv4
-from chat_agent.clients.public_http import DEFAULT_PORTS, PORTS, PRIVATE_HOSTS_HINT
+from chat_agent.clients.supplied_urls import url_problems
 from chat_agent.documents import DefinitionProblem, schema_problem, small_json
 from chat_agent.http_tools.definition import (
     ARGUMENT,
@@ -17,7 +13,6 @@ from chat_agent.http_tools.definition import (
     SAFE_METHODS,
     Endpoint,
     HttpTool,
-    SecretReference,
     ToolDocument,
 )
 from chat_agent.http_tools.errors import InvalidTool
@@ -25,6 +20,7 @@ from chat_agent.http_tools.openapi import OpenApiDocument
 from chat_agent.http_tools.problems import DocumentProblem
 from chat_agent.http_tools.secret_names import is_secret
 from chat_agent.model.schema_validation import SchemaValidator
+from chat_agent.tenant_secrets.schemas import SecretReference
 
 MAX_ARGUMENTS = 100
 # Headers that belong to the connection, or that the client sets.
@@ -86,7 +82,7 @@ def provided_parameters(document: ToolDocument) -> set[str]:
 def problems_of(tool: HttpTool, private_hosts: frozenset[str]) -> list[DefinitionProblem]:
     """List what is wrong with a tool."""
     checks = (
-        url_problems(tool, private_hosts),
+        address_problems(tool, private_hosts),
         schema_problems(tool),
         argument_problems(tool.endpoint),
         value_problems(tool),
@@ -94,57 +90,17 @@ def problems_of(tool: HttpTool, private_hosts: frozenset[str]) -> list[Definitio
     return [DefinitionProblem(path=path, message=message) for check in checks for path, message in check]
 
 
-def url_problems(tool: HttpTool, private_hosts: frozenset[str]) -> Found:
+def address_problems(tool: HttpTool, private_hosts: frozenset[str]) -> Found:
     """Yield what is visibly wrong with an address; where its name leads is checked by each call."""
     path, url = "endpoint.url", tool.endpoint.url
-    try:
-        parts, parsed = urlsplit(url), httpx2.URL(PLACEHOLDER.sub("x", url))
-        host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
-    except (ValueError, httpx2.InvalidURL):
-        yield path, "This is no address."
-        return
-    # Two parsers that disagree would let one host be checked and another be called.
-    if not url.isascii() or set(url) & set("\\ ") or parsed.host != host.strip("[]"):
-        yield path, "This is no address: write its host in lower-case letters without accents."
-        return
-    if parts.scheme not in DEFAULT_PORTS or not host:
-        yield path, "The address must begin with https:// or http://, and a host."
-    if "{" in parts.scheme + parts.netloc:
+    for problem in url_problems(PLACEHOLDER.sub("x", url), private_hosts, encrypted=bool(tool.secrets)):
+        yield path, problem
+    if not url.isascii() or set(url) & set("\\ "):
+        yield path, "The address must be written in ASCII, without spaces and backslashes."
+    if "{" in "/".join(url.split("/")[:3]):
         yield path, "Scheme and host are fixed: placeholders stand in the path only."
-    if "@" in parts.netloc:
-        yield path, "The address must not have credentials. Name a secret in `headers`."
     if "?" in url or "#" in url:
         yield path, "The address must not have a query or a fragment: use `query`, or arguments."
-    yield from host_problems(tool, host, port, private_hosts, parts.scheme)
-
-
-def host_problems(
-    tool: HttpTool, host: str, port: int | None, private_hosts: frozenset[str], scheme: str
-) -> Found:
-    """Yield why a host may not be called; those that the operator names may."""
-    if f"{host}:{port}" in private_hosts:
-        return
-    if port not in PORTS:
-        yield (
-            "endpoint.url",
-            f"The port must be one of {', '.join(map(str, sorted(PORTS)))}. {PRIVATE_HOSTS_HINT}",
-        )
-    if not is_visibly_public(host):
-        yield "endpoint.url", f"The host is not public. {PRIVATE_HOSTS_HINT}"
-    if tool.secrets and scheme != "https":
-        yield "endpoint.url", "Secrets are sent by https only."
-
-
-def is_visibly_public(host: str) -> bool:
-    """Return whether a host may be public, as far as it shows without resolving its name."""
-    name = host.rstrip(".")
-    if name in METADATA_NAMES or is_odd_ipv4(name) or name == "localhost" or name.endswith(".localhost"):
-        return False
-    try:
-        ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        return True
-    return is_global(name)
 
 
 def schema_problems(tool: HttpTool) -> Found:

@@ -6,18 +6,15 @@ from functools import cached_property
 
 import httpx2
 from servicekit.database import Database
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.mcp_servers.access_urls import check_encrypted
 from chat_agent.mcp_servers.client import McpClient
-from chat_agent.mcp_servers.definition import OAuth, SecretAuth
+from chat_agent.mcp_servers.definition import OAuth
 from chat_agent.mcp_servers.oauth_http import OAuthHttp
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.sign_ins import SignIns
 from chat_agent.task_set import TaskSet
-from chat_agent.tenant_secrets import store as secrets
 from chat_agent.tenant_secrets.masking import Mask
-from chat_agent.tenant_secrets.store import Keys
+from chat_agent.tenant_secrets.store import Keys, read
 
 # Shorter ones would mask words.
 MIN_MASKED = 6
@@ -55,10 +52,6 @@ class McpAccess:
         """The sign-ins of persons."""
         return SignIns(self.database, OAuthHttp(self.http, self.private_hosts), self.keys, self.refreshes)
 
-    def check_url(self, url: str) -> None:
-        """Raise InvalidMcpServer for plain HTTP, unless it is a host that the operator allows."""
-        check_encrypted(url, self.private_hosts)
-
     async def client_for(
         self, server: RegisteredServer, user_id: str, rejected: str | None = None
     ) -> AuthorizedClient:
@@ -67,28 +60,23 @@ class McpAccess:
         `rejected` is a token that the server has refused.
         """
         config = server.config
-        values, token = await self.secret_headers(server), None
+        secrets, token = await self.secret_values(server), None
+        values = {header: one.value(secrets) for header, one in config.secret_headers.items()}
         if isinstance(config.auth, OAuth):
             token = await self.sign_ins.access_token(server, user_id, rejected)
             values["Authorization"] = f"Bearer {token}"
         headers = {**config.plain_headers, **values}
         client = McpClient(self.http, config.url, headers, config.timeout_seconds)
-        return AuthorizedClient(client, secrets_in(values.values()), token)
+        return AuthorizedClient(client, secrets_in([*secrets.values(), *values.values()]), token)
 
-    async def secret_headers(self, server: RegisteredServer) -> dict[str, str]:
-        """Return the headers whose values are secrets of the tenant; raises SecretNotFound."""
-        names, auth = server.config.secret_headers, server.config.auth
-        if not names and not isinstance(auth, SecretAuth):
+    async def secret_values(self, server: RegisteredServer) -> dict[str, str]:
+        """Return the secrets that the headers name; raises SecretNotFound."""
+        names = {one.secret for one in server.config.secret_headers.values()}
+        if not names:
             return {}
         async with self.database.begin() as session:
-            headers = {header: await self._secret(session, server, name) for header, name in names.items()}
-            if isinstance(auth, SecretAuth):
-                headers["Authorization"] = f"Bearer {await self._secret(session, server, auth.secret)}"
-        return headers
-
-    async def _secret(self, session: AsyncSession, server: RegisteredServer, name: str) -> str:
-        secret = await secrets.read(session, self.keys, server.tenant_id, name)
-        return secret.get_secret_value()
+            found = {name: await read(session, self.keys, server.tenant_id, name) for name in sorted(names)}
+        return {name: secret.get_secret_value() for name, secret in found.items()}
 
 
 def secrets_in(headers: Iterable[str]) -> frozenset[str]:

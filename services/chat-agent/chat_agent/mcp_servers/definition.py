@@ -2,15 +2,14 @@
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-import httpx2
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.agents.approvals import Approval
+from chat_agent.clients.supplied_urls import form_problems
 from chat_agent.schemas import storable_json
-from chat_agent.tenant_secrets.schemas import SecretName
+from chat_agent.tenant_secrets.schemas import SecretName, SecretReference
 
 # Two underscores part it from the name of a tool.
 NAME = re.compile("^[a-z](?:_?[a-z0-9]){0,29}$")
@@ -51,20 +50,11 @@ def literal(value: str) -> str:
 
 
 def http_url(value: str) -> str:
-    """Refuse what is no address of a server: another scheme, credentials, a fragment."""
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-        # What opens the connection reads some addresses as none, such as `https://[v1.x]`.
-        httpx2.URL(value)
-    except (ValueError, httpx2.InvalidURL):
-        raise ValueError("must be an address") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise ValueError("must be an address that begins with https://")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not contain credentials: name a secret")
-    if parts.fragment:
-        raise ValueError("must not have a fragment")
+    """Refuse what is no address of a server, or has credentials or a fragment."""
+    for problem in form_problems(value):
+        raise ValueError(problem)
+    if "#" in value:
+        raise ValueError("The address must not have a fragment.")
     return value
 
 
@@ -73,13 +63,8 @@ Url = Annotated[
     StringConstraints(pattern="^[!-~]{1,2000}$"),
     AfterValidator(literal),
     AfterValidator(http_url),
+    Field(json_schema_extra={"format": "uri"}),
 ]
-
-
-class McpSecretReference(RequestModel):
-    """A value that is a secret of the tenant."""
-
-    secret: SecretName
 
 
 class NoAuth(RequestModel):
@@ -106,7 +91,7 @@ class OAuth(RequestModel):
     client_id: Annotated[str, StringConstraints(pattern="^[!-~]{1,500}$")] | None = Field(
         None, description="Without it, a client is registered with the authorization server."
     )
-    client_secret: McpSecretReference | None = None
+    client_secret: SecretReference | None = None
     scopes: list[Scope] = Field(
         default_factory=list, max_length=50, description="Without them, all that the server names."
     )
@@ -129,7 +114,7 @@ class ServerConfig(RequestModel):
     url: Url
     transport: Literal["streamable_http"] = "streamable_http"
     headers: Annotated[
-        dict[HeaderName, Annotated[HeaderValue, AfterValidator(literal)] | McpSecretReference],
+        dict[HeaderName, Annotated[HeaderValue, AfterValidator(literal)] | SecretReference],
         Field(max_length=16),
         BeforeValidator(max_length(16)),
     ] = Field(default_factory=dict, description='A value is a text, or `{"secret": name}`.')
@@ -150,9 +135,12 @@ class ServerConfig(RequestModel):
         return policy.approval if policy else self.approval
 
     @property
-    def secret_headers(self) -> dict[str, str]:
-        """The names of secrets, by the headers whose values they are."""
-        return {name: one.secret for name, one in self.headers.items() if isinstance(one, McpSecretReference)}
+    def secret_headers(self) -> dict[str, SecretReference]:
+        """The headers whose values contain secrets."""
+        named = {name: one for name, one in self.headers.items() if isinstance(one, SecretReference)}
+        if isinstance(self.auth, SecretAuth):
+            named["Authorization"] = SecretReference(secret=self.auth.secret, prefix="Bearer ")
+        return named
 
     @property
     def plain_headers(self) -> dict[str, str]:

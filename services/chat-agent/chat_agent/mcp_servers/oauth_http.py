@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import orjson
 
-from chat_agent.mcp_servers.access_urls import check_encrypted
-from chat_agent.mcp_servers.errors import InvalidMcpServer, McpServerUnavailable, McpSignInFailed
+from chat_agent.clients.supplied_urls import is_encrypted
+from chat_agent.mcp_servers.errors import McpServerUnavailable, McpSignInFailed
 
 SECONDS = 5.0
 MAX_BYTES = 256 * 1024
@@ -45,10 +45,8 @@ class OAuthHttp:
 
     def check_url(self, url: str) -> None:
         """Raise McpSignInFailed for an address to which nothing secret may be sent."""
-        try:
-            check_encrypted(url, self.private_hosts)
-        except (InvalidMcpServer, httpx2.InvalidURL):
-            raise McpSignInFailed("An address of the authorization server is not https.") from None
+        if not is_encrypted(url, self.private_hosts):
+            raise McpSignInFailed("An address of the authorization server is not https.")
 
     async def send(self, method: str, url: str, **options: Any) -> httpx2.Response:
         """Send a request; raises McpServerUnavailable, McpSignInFailed."""

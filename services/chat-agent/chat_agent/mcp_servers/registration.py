@@ -8,6 +8,8 @@ from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent import audit
+from chat_agent.clients.public_http import PRIVATE_HOSTS_HINT
+from chat_agent.clients.supplied_urls import is_encrypted, url_problems
 from chat_agent.mcp_servers import store
 from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.mcp_servers.checks import check, read_server, stored, tools_for_everybody
@@ -118,12 +120,13 @@ def confirm_tools(row: McpServer, protocol: str | None, tools: list[ServerTool])
 async def check_config(access: McpAccess, server: RegisteredServer) -> None:
     """Raise InvalidMcpServer for an address, headers or secrets with which a server cannot be called."""
     auth = server.config.auth
-    access.check_url(server.config.url)
-    if isinstance(auth, OAuth):
-        access.check_url(auth.redirect_uri)
+    for problem in url_problems(server.config.url, access.private_hosts):
+        raise InvalidMcpServer(problem)
+    if isinstance(auth, OAuth) and not is_encrypted(auth.redirect_uri, access.private_hosts):
+        raise InvalidMcpServer(f"The redirect URI must begin with https://. {PRIVATE_HOSTS_HINT}")
     check_headers(server.config)
     try:
-        await access.secret_headers(server)
+        await access.secret_values(server)
     except SecretNotFound as error:
         raise InvalidMcpServer(error.detail) from None
 

@@ -155,9 +155,9 @@ class SignIns:
         async with self.database.begin() as session:
             if config.client_id is not None:
                 secret = None
-                if config.client_secret is not None:
-                    value = await secrets.read(session, self.keys, tenant_id, config.client_secret.secret)
-                    secret = value.get_secret_value()
+                if (named := config.client_secret) is not None:
+                    value = await secrets.read(session, self.keys, tenant_id, named.secret)
+                    secret = named.value({named.secret: value.get_secret_value()})
                 return OAuthClient(
                     issuer=found.issuer,
                     client_id=config.client_id,

@@ -3,8 +3,8 @@
 from chat_agent.model.fast_client import FastClient
 from chat_agent.model.providers import CLIENTS, Client
 from chat_agent.model.transport import Connections
-from chat_agent.provider_keys.addresses import PublicResolver
 from chat_agent.provider_keys.keys import OwnKey, Provider, own_key
+from chat_agent.provider_keys.resolver import PublicResolver
 from chat_agent.settings import Settings
 
 MAX_CLIENTS = 256

@@ -26,7 +26,9 @@ class NewProviderKey(RequestModel):
         description="It is encrypted, and never returned."
     )
     base_url: Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=500)] | None = Field(
-        None, description="A server of the tenant's own that is called in the same protocol."
+        None,
+        description="A server of the tenant's own that is called in the same protocol.",
+        json_schema_extra={"format": "uri"},
     )
 
 

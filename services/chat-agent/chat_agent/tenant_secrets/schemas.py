@@ -1,5 +1,6 @@
 """The schemas of tenants' secrets."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
@@ -11,6 +12,19 @@ from chat_agent.schemas import storable
 MAX_SECRET = 8000
 
 SecretName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,49}$")]
+
+
+class SecretReference(RequestModel):
+    """A value that contains a secret of the tenant."""
+
+    secret: SecretName = Field(description="The name of the secret; a call reads its value.")
+    prefix: Annotated[str, StringConstraints(max_length=50, pattern=r"^[\x20-\x7e]*$")] = Field(
+        "", description="What stands before the value, such as `Bearer `."
+    )
+
+    def value(self, secrets: Mapping[str, str]) -> str:
+        """Return the value, of the values of secrets by name."""
+        return self.prefix + secrets[self.secret]
 
 
 def storable_secret(value: SecretStr) -> SecretStr:

@@ -1,32 +1,10 @@
-"""Base URLs of tenants' own: they lead to public hosts only, also after their names lead elsewhere."""
+"""Names of tenants' own servers: they lead to public hosts only, also after they lead elsewhere."""
 
 import socket
-from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from chat_agent.clients.public_hosts import HostNotPublic, resolve_public
-from chat_agent.clients.public_http import DEFAULT_PORTS, PORTS
-from chat_agent.provider_keys.errors import InvalidBaseUrl
-
-
-async def check_base_url(url: str, private_hosts: frozenset[str]) -> None:
-    """Raise InvalidBaseUrl for an address that may not be called; `private_hosts` (`host:port`) may be."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
-        raise InvalidBaseUrl from None
-    if not host or port is None or parts.username is not None or parts.query or parts.fragment:
-        raise InvalidBaseUrl
-    if f"{host}:{port}" in private_hosts:
-        return
-    if parts.scheme != "https" or port not in PORTS:
-        raise InvalidBaseUrl
-    try:
-        await resolve_public(host, port)
-    except HostNotPublic:
-        raise InvalidBaseUrl from None
 
 
 class PublicResolver(AbstractResolver):
