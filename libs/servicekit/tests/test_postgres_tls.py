@@ -142,11 +142,11 @@ def front(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
     front, listening = Front(postgres, tmp_path_factory.mktemp("authority")), threading.Event()
     thread = threading.Thread(target=run, args=(front, listening), daemon=True)
     thread.start()
-    assert listening.wait(20)
+    assert listening.wait(60)
     yield front
     assert front.task
     front.loop.call_soon_threadsafe(front.task.cancel)
-    thread.join(20)
+    thread.join(60)
 
 
 @pytest.fixture

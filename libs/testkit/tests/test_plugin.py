@@ -35,7 +35,7 @@ def test_the_tests_of_a_file_or_group_run_on_one_worker(tmp_path: Path) -> None:
     for file, note in (("a", "a"), ("b", "b"), ("shared_c", "shared"), ("shared_d", "shared")):
         Path(tmp_path, f"test_{file}.py").write_text(TESTS.format(folder=tmp_path, name=note))
     spread = ["--numprocesses", "2", "--dist", "loadgroup", "-p", "no:cacheprovider", "-p", "no:schemathesis"]
-    subprocess.run([sys.executable, "-m", "pytest", *spread, "."], cwd=tmp_path, check=True, timeout=240)
+    subprocess.run([sys.executable, "-m", "pytest", *spread, "."], cwd=tmp_path, check=True, timeout=600)
     workers = {note: Path(tmp_path, note).read_text().split() for note in ("a", "b", "shared")}
     assert {note: (len(names), len(set(names))) for note, names in workers.items()} == {
         "a": (8, 1),

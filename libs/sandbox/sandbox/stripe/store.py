@@ -32,7 +32,7 @@ class Rules:
     retry_days: tuple[int, ...] = (1, 3, 5)  # days between the tries to collect a payment
     after_dunning: str = "canceled"  # or unpaid, past_due
     delivery_retries: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0)
-    delivery_timeout: float = 5.0
+    delivery_timeout: float = 30.0
     delivery_concurrency: int = 1  # more than one, and events no longer arrive in their order
 
 
