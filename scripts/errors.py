@@ -1,6 +1,6 @@
 """Write docs/errors.md: the code, status and meaning of every error that a service answers with.
 
-The rows are the subclasses of `ServiceError` in servicekit and in every service.
+The rows are the subclasses of `ServiceError` in servicekit and in every service, and the codes of tool calls.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from chat_agent.runs.tool_errors import MESSAGES
 from servicekit.errors import ServiceError
 from testkit.contract_documents import services
 
@@ -23,6 +24,14 @@ change. 429 and 503 say in `Retry-After` when to try again.
 
 Written by `make contracts` from the subclasses of `ServiceError`.
 """
+TOOL_CALLS = """\
+## Calls of tools
+
+`error` of a call in `GET /api/v1/runs/{id}/tool-calls`; the message is its `error_detail`.
+The call fails, and its run goes on, unless a guardrail ends it.
+
+| code | message |
+|---|---|"""
 GENERAL = ServiceError.__module__
 # Answered by the framework's handlers in `servicekit.errors`, not raised as a `ServiceError`.
 FRAMEWORK = (
@@ -40,6 +49,8 @@ def page() -> str:
     for service in services():
         if own := [*rows(package_of(service))]:
             lines += ["", f"## {service}", "", *table(own)]
+    codes = [f"| `{code}` | {message} |" for code, message in sorted(MESSAGES.items())]
+    lines += ["", TOOL_CALLS, *codes]
     return "\n".join([*lines, ""])
 
 

@@ -219,6 +219,8 @@ class RunEnded(Last):
     code: NotRequired[str]
     detail: NotRequired[str | None]
     quota: NotRequired[dict[str, Any]]
+    guardrail: NotRequired[str]
+    stage: NotRequired[str]
 
 
 RunEvent = (

@@ -65,6 +65,7 @@ ROUTES = {
         "PUT /api/v1/mcp-servers/{name}": "registers a server of the tenant, which agents call",
         "DELETE /api/v1/mcp-servers/{name}": "removes it",
         "POST /api/v1/mcp-servers/{name}/confirm": "accepts the tools of a server",
+        "POST /api/v1/mcp-servers/{name}/refresh": "reads the tools of a server",
         "POST /api/v1/mcp-servers/{name}/sign-in": "begins a sign-in at another service",
         "POST /api/v1/mcp-servers/{name}/sign-in/complete": "stores tokens of that, which no route returns",
         "DELETE /api/v1/mcp-servers/{name}/sign-in": "removes them",

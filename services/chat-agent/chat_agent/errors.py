@@ -1,6 +1,7 @@
 """The errors of this service, beside those of every service."""
 
 from http import HTTPStatus
+from typing import ClassVar
 
 from servicekit.errors import (
     BadRequest,
@@ -121,6 +122,9 @@ class Superseded(Exception):  # never a response: the run continues elsewhere
 
 class ToolFailed(Exception):  # never a response: the model reads its message
     """A tool cannot do what it was called for, for a reason that the model may know."""
+
+    # The code in the row of the call: one of `runs.tool_errors`.
+    tool_error: ClassVar[str] = "tool_failed"
 
 
 class ConversationUnavailable(Unavailable):

@@ -157,10 +157,23 @@ class Run(Base):
     error_detail: Mapped[str | None]
     # The limit that ended the run, as billing described it.
     exceeded_quota: Mapped[dict[str, Any] | None]
+    # The guardrail that ended the run, and its stage.
+    guardrail: Mapped[str | None]
+    guardrail_stage: Mapped[str | None]
     trace_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+    @property
+    def quota(self) -> dict[str, Any] | None:
+        """Return the limit that ended the run, by its name in responses."""
+        return self.exceeded_quota
+
+    @property
+    def stage(self) -> str | None:
+        """Return the stage of the guardrail that ended the run, by its name in responses."""
+        return self.guardrail_stage
 
     @property
     def superseded(self) -> bool:

@@ -27,6 +27,8 @@ MAX_CHAT_BODY = 1024 * KIB
 MAX_MESSAGE = 1_000_000
 # What no database keeps: NUL, and halves of surrogate pairs.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# Of a guardrail: what it checks.
+Stage = Literal["pre_flight", "input", "output", "tool"]
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 

@@ -264,7 +264,7 @@ def test_what_no_tool_may_give_ends_the_run(
     detail = {"agent": "fetcher", "run_id": run["id"], "guardrail": "Secret Keys", "stage": "tool"}
     assert detail in details(settings)
     (called,) = ann.get(f"/api/v1/runs/{run['id']}/tool-calls").json()
-    assert (called["status"], called["error"]) == ("failed", "GuardrailTriggered")
+    assert (called["status"], called["error"]) == ("failed", "guardrail_triggered")
 
 
 def test_what_no_tool_may_be_called_with_ends_the_run(
@@ -319,8 +319,10 @@ def test_a_message_that_cannot_be_judged_is_refused(
 ) -> None:
     published(admin, "support", guardrails=judged())
     unique = str(uuid4())
-    run, _ = ended(member, DOWN.format(unique))
+    run, events = ended(member, DOWN.format(unique))
     assert failure(run) == ("failed", "guardrail_unavailable")
+    for error in (run, events[-1].data):
+        assert (error["guardrail"], error["stage"]) == ("Jailbreak", "input")
     assert unique not in everything_stored(settings)
     published(admin, "support", guardrails=judged(on_error="allow"))
     run, _ = ended(member, DOWN.format(unique))

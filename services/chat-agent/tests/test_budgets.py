@@ -78,7 +78,10 @@ STARTS_NOTHING = {
     "/v1/files",
     "/v1/conversations/{conversation_id}",
     "/v1/conversations/{conversation_id}/items",
-    *(f"/api/v1/mcp-servers/{{name}}/{what}" for what in ("confirm", "sign-in", "sign-in/complete")),
+    *(
+        f"/api/v1/mcp-servers/{{name}}/{what}"
+        for what in ("confirm", "refresh", "sign-in", "sign-in/complete")
+    ),
     "/api/v1/memories",
     "/api/v1/runs/{run_id}/cancel",
     "/api/v1/runs/{run_id}/approvals/{approval_id}",
@@ -298,6 +301,7 @@ def test_ends_a_run_that_meets_its_limit_and_says_which(billing: Billing, caller
     assert "limit of 2200 tokens" in last.data["detail"]
     now = caller.get(f"{RUNS}/{run['id']}").json()
     assert (now["status"], now["error_code"]) == ("failed", "quota_exceeded")
+    assert now["quota"] == quota
     assert_settled_like(settled(billing, run["id"]), now["usage"])
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from chat_agent.errors import GuardrailTriggered
 from chat_agent.guardrails.checks import checks_of
-from chat_agent.guardrails.config import PRESETS, STAGES, GuardrailConfig, Stage, from_setting
+from chat_agent.guardrails.config import PRESETS, STAGES, GuardrailConfig, from_setting
 from chat_agent.guardrails.text_filter import TextFilter, filtered
+from chat_agent.schemas import Stage
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError

@@ -375,7 +375,7 @@ def test_a_server_that_is_not_there_costs_the_call(
     save_tool(admin, "read_order", order_tool("https://orders.invalid"))
     published(admin, "support", tools=[{"name": "read_order"}])
     output, row = called(member)
-    assert (output["failed"], row["error"]) == (True, "ToolFailed")
+    assert (output["failed"], row["error"]) == (True, "tool_failed")
     assert output["output"] == "The address may not be called: the host is not public."
 
 

@@ -3,20 +3,26 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from pkgutil import walk_packages
 from typing import Any
 from uuid import UUID, uuid4
 
+import chat_agent
 import httpx
 import pytest
 from agents import Agent, RunContextWrapper
+from agents.exceptions import ModelBehaviorError, ToolTimeoutError
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext, agent_tool, tool
-from chat_agent.errors import ToolFailed
+from chat_agent.errors import GuardrailTriggered, ToolFailed
 from chat_agent.main import create_app
+from chat_agent.runs.tool_errors import MESSAGES, tool_error_code
 from chat_agent.settings import Settings
 from chat_agent.tool_settings import ToolSettings, load_settings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
+from servicekit.errors import NotFound
 from testkit.databases import query
 from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
@@ -170,7 +176,7 @@ def test_a_call_is_a_row(ann: httpx.Client) -> None:
     assert row["output_bytes"] > 0
     assert row["duration_ms"] >= 0
     assert row["begun_at"] <= row["ended_at"]
-    assert (row["error"], row["approved_by"]) == (None, None)
+    assert (row["error"], row["error_detail"], row["approved_by"]) == (None, None, None)
 
 
 def test_secrets_in_arguments_are_masked(ann: httpx.Client, settings: Settings) -> None:
@@ -190,10 +196,12 @@ def test_nobody_else_reads_the_calls_of_a_run(person: Callable[..., httpx.Client
 def test_a_failed_call_is_marked_in_the_stream_and_in_its_row(ann: httpx.Client) -> None:
     received = stream(ann, "Go text=hello [sandbox: call=explode]")
     (output,) = payloads_of(received, "tool.output")
-    assert (output["failed"], "RuntimeError" in output["output"]) == (True, True)
+    assert (output["failed"], "An error occurred" in output["output"]) == (True, True)
     assert CANARY not in json.dumps([event.data for event in received])
     (row,) = calls_of(ann, {"id": output["run_id"]})
-    assert (row["status"], row["error"]) == ("failed", "RuntimeError")
+    assert (row["status"], row["error"]) == ("failed", "internal_error")
+    assert "operator's log" in row["error_detail"]
+    assert "RuntimeError" not in json.dumps([row, *(event.data for event in received)])
 
 
 def test_a_tool_says_why_it_cannot(ann: httpx.Client) -> None:
@@ -216,7 +224,7 @@ def test_a_failed_call_is_marked_in_every_protocol(ann: httpx.Client) -> None:
     response = ann.post("/v1/responses", json={"model": "keeper", "input": message}).json()
     (item,) = [one for one in response["output"] if one["type"] == "mcp_call"]
     assert (item["status"], item["output"]) == ("failed", None)
-    assert "RuntimeError" in item["error"]
+    assert item["error"] == "An error occurred while running the tool."
     ui = {
         "id": str(uuid4()),
         "agent_type": "keeper",
@@ -359,3 +367,20 @@ def test_calls_are_exported_and_erased_with_an_end_user(
     assert application.delete("/api/v1/end-users", params={"name": name}).is_success
     database = settings.database_url.get_secret_value()
     assert query(database, "select * from tool_calls where run_id = $1", UUID(run["id"])) == []
+
+
+def test_every_failure_of_a_tool_has_a_code_with_a_message() -> None:
+    for module in walk_packages(chat_agent.__path__, "chat_agent."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+
+    def below(kind: type[ToolFailed]) -> Iterator[type[ToolFailed]]:
+        yield kind
+        for one in kind.__subclasses__():
+            yield from below(one)
+
+    codes = {kind.tool_error for kind in below(ToolFailed)}
+    others = (ToolTimeoutError("slow", 1), ModelBehaviorError("bad"), RuntimeError("a secret"))
+    codes |= {tool_error_code(error) for error in (*others, GuardrailTriggered(), NotFound())}
+    assert {"tool_failed", "tool_timed_out", "internal_error"} < codes
+    assert codes <= MESSAGES.keys()

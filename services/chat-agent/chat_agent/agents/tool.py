@@ -36,6 +36,7 @@ from chat_agent.model.tool_guard import ToolGuard
 from chat_agent.runs.call import Call, CallResult
 from chat_agent.runs.nested_calls import OUTER_CALL, within_call
 from chat_agent.runs.tool_calls import ToolCallJournal
+from chat_agent.runs.tool_errors import tool_error_code
 from chat_agent.tool_settings import S, load_settings
 
 TIMEOUT_SECONDS = 15.0
@@ -224,7 +225,7 @@ class GuardedTool:
             raise
         except ServiceError as error:
             refusals.append(error)
-            return CallResult(REFUSED, "failed", type(error).__name__)
+            return CallResult(REFUSED, "failed", tool_error_code(error))
         return result
 
     async def _result(self, context: ToolContext[RunContext], arguments: str) -> CallResult:
@@ -239,7 +240,7 @@ class GuardedTool:
                     raise cause from None
             status = "timed_out" if isinstance(error, ToolTimeoutError) else "failed"
             message = limited_output(tool_failed(self.tool.name, error), MAX_OUTPUT)
-            return CallResult(message, status, type(error).__name__)
+            return CallResult(message, status, tool_error_code(error))
         if self.agent is not None and wait_for_approvals(context):
             return CallResult("", "waiting")
         return CallResult(limited_output(str(output), self.limits.max_output))

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, Json, RootModel
 
 from chat_agent.clients.billing import ExceededQuota
-from chat_agent.schemas import NESTED, SignIn, Usage
+from chat_agent.schemas import NESTED, SignIn, Stage, Usage
 
 
 class StartedItem(BaseModel):
@@ -278,6 +278,8 @@ class RunFailedEvent(LastEvent):
     code: str
     detail: str | None
     quota: ExceededQuota | None = Field(None, description="The limit that was reached.")
+    guardrail: str | None = Field(None, description="The guardrail that does not allow a text, or failed.")
+    stage: Stage | None = Field(None, description="What it checked: the stage of the guardrail.")
 
 
 class RunCancelledEvent(LastEvent):

@@ -17,9 +17,9 @@ from chat_agent.guardrails.model_based import (
     Word,
     require_supported,
 )
+from chat_agent.schemas import Stage
 
 Entity = Literal["CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "PHONE_NUMBER", "US_SSN"]
-Stage = Literal["pre_flight", "input", "output", "tool"]
 STAGES: tuple[Stage, ...] = ("pre_flight", "input", "output", "tool")
 MAX_GUARDRAILS, MAX_LIST = 20, 500
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from chat_agent.event_log.recovery import join_text
 from chat_agent.guardrails.checks import Check, checks_of
-from chat_agent.guardrails.config import GuardrailConfig, Stage
+from chat_agent.guardrails.config import GuardrailConfig
 from chat_agent.guardrails.text_filter import TextFilter
+from chat_agent.schemas import Stage
 
 # Characters that are checked before others get their turn: some milliseconds.
 CHUNK = 16_000

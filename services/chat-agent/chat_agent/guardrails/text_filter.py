@@ -7,7 +7,7 @@ from servicekit.errors import ServiceError
 
 from chat_agent.errors import GuardrailTriggered, GuardrailUnavailable
 from chat_agent.guardrails.checks import Check
-from chat_agent.guardrails.config import Stage
+from chat_agent.schemas import Stage
 
 # Patterns look at the character before a match.
 CONTEXT = 1

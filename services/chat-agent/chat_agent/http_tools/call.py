@@ -97,14 +97,14 @@ class HttpCall:
             raise ToolFailed(f"The address may not be called: {error}.") from None
         except ResponseTooLarge as error:
             raise ToolFailed(f"The response is too large: {error}.") from None
-        except (httpx2.ProtocolError, httpx2.UnsupportedProtocol) as error:
-            raise ToolFailed(
-                f"The server does not speak HTTP as it should: {type(error).__name__}."
-            ) from None
-        except (httpx2.TransportError, OSError) as error:
-            raise ServerUnavailable(f"The server does not answer: {type(error).__name__}.") from None
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise ToolFailed(f"The request failed: {type(error).__name__}.") from None
+        except (httpx2.ProtocolError, httpx2.UnsupportedProtocol):
+            raise ToolFailed("The server does not speak HTTP as it should.") from None
+        except httpx2.TimeoutException:
+            raise ServerUnavailable("The server does not answer in time.") from None
+        except (httpx2.TransportError, OSError):
+            raise ServerUnavailable("The server cannot be reached, or ends the connection.") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL):
+            raise ToolFailed("The request cannot be sent, or its response not be read.") from None
 
 
 async def send(http: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:

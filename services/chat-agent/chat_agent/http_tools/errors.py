@@ -35,3 +35,5 @@ class InvalidTool(Unprocessable):
 
 class ServerUnavailable(ToolFailed, ConnectionError):  # a ConnectionError: an idempotent call is repeated
     """The server of a tool does not answer, which may pass."""
+
+    tool_error = "tool_server_unavailable"

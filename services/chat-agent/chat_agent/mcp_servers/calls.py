@@ -23,6 +23,8 @@ from chat_agent.mcp_servers.tables import McpServer
 class McpToolChanged(ToolFailed):
     """The tool is not as it was confirmed, or its server was deleted."""
 
+    tool_error = "tool_changed"
+
 
 @dataclass(frozen=True)
 class McpToolCaller:

@@ -32,21 +32,31 @@ class InvalidMcpServer(Unprocessable):
 class McpServerUnavailable(Unavailable, ToolFailed):
     """The server does not answer, or not in time; a call that may be repeated is repeated."""
 
+    tool_error = "tool_server_unavailable"
+
 
 class InvalidMcpResponse(Unprocessable, ToolFailed):
     """What the server answers is not MCP, or more than is read."""
+
+    tool_error = "tool_server_unavailable"
 
 
 class McpAccessDenied(Unprocessable, ToolFailed):
     """The server refuses the credentials."""
 
+    tool_error = "tool_access_denied"
+
 
 class McpSignInRequired(Conflict, ToolFailed):
     """The person has to sign in for the server first, or again."""
 
+    tool_error = "tool_access_denied"
+
 
 class McpSignInFailed(Unprocessable, ToolFailed):
     """Nobody can sign in for the server, or the authorization server refuses."""
+
+    tool_error = "tool_access_denied"
 
 
 class McpSignInExpired(Conflict):

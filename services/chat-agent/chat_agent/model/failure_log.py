@@ -66,8 +66,8 @@ def tool_failed(tool: str, error: Exception) -> str:
             return f"{TOOL_ERROR} {error}"
         case ServiceError():
             return f"{TOOL_ERROR} {error.detail}"
-    # Its text may quote what the tool was called with, or a secret of its own.
-    return f"{TOOL_ERROR} {type(error).__name__}"
+    # Its text may quote what the tool was called with, or a secret of its own; the log has its class.
+    return TOOL_ERROR
 
 
 def traceback_of(error: BaseException) -> str:

@@ -65,7 +65,8 @@ def from_payload(payload: Mapping[str, Any]) -> ServiceError:
     quota = payload.get("quota")
     error = quota_exceeded(quota) if quota else from_code(payload.get("code"), payload.get("detail"))
     run_id = payload["run_id"]
-    error.extensions["run_id"] = run_id
+    members = ("guardrail", "stage", "run_id")
+    error.extensions |= {name: payload[name] for name in members if payload.get(name) is not None}
     error.headers |= {"Acme-Run-Id": run_id, "Acme-Conversation-Id": payload["conversation_id"]}
     return error
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from servicekit.errors import ServiceError
 
 from chat_agent.errors import GuardrailUnavailable
-from chat_agent.guardrails.config import GuardrailConfig, Stage
+from chat_agent.guardrails.config import GuardrailConfig
 from chat_agent.guardrails.model_based import (
     ModelBased,
     ModelCheck,
@@ -28,6 +28,7 @@ from chat_agent.model.output_schema import RequestedOutput
 from chat_agent.model.request import CALLER_SETTINGS
 from chat_agent.model.usage import METER
 from chat_agent.runs.options import OutputFormat
+from chat_agent.schemas import Stage
 
 logger = logging.getLogger(__name__)
 

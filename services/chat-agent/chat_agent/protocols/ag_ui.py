@@ -7,6 +7,7 @@ from uuid import UUID
 
 from chat_agent.protocols.encoder import (
     APPROVAL_FIELDS,
+    ERROR_MEMBERS,
     Payload,
     ProtocolEncoder,
     data_event,
@@ -155,7 +156,9 @@ class AgUiEvents(ProtocolEncoder):
 
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
         """End a failed run with its code."""
-        yield event("RUN_ERROR", message=payload["detail"], code=payload["code"], usage=usage_of(payload))
+        members = {name: payload[name] for name in ERROR_MEMBERS if name in payload}
+        own = {"message": payload["detail"], "code": payload["code"], "usage": usage_of(payload)}
+        yield event("RUN_ERROR", **own, **members)
 
     def _finish(self, payload: Payload, outcome: dict[str, Any]) -> Iterator[bytes]:
         for item_id in [*self._open]:

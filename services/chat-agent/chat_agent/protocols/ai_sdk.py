@@ -8,6 +8,7 @@ import orjson
 from chat_agent.protocols.encoder import (
     APPROVAL_FIELDS,
     DONE,
+    ERROR_MEMBERS,
     Payload,
     ProtocolEncoder,
     data_event,
@@ -16,7 +17,7 @@ from chat_agent.protocols.encoder import (
 from chat_agent.protocols.nested_calls import NestedCalls
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
-ERROR_FIELDS = ("code", "detail", "quota")
+ERROR_FIELDS = ("code", "detail", *ERROR_MEMBERS)
 NAMED_HERE = ("run_id", "conversation_id", "agent", "model")
 
 

@@ -19,6 +19,8 @@ Payload = Mapping[str, Any]
 DONE = b"data: [DONE]\n\n"
 NESTABLE = frozenset({EventType.TOOL_CALLED, EventType.TOOL_OUTPUT})
 APPROVAL_FIELDS = ("run_id", "approval_id", "name", "arguments", "sign_in", "agent", "parent_call_id")
+# What the last event of a run says of its failure beside `code` and `detail`, where there is more to say.
+ERROR_MEMBERS = ("quota", "guardrail", "stage")
 # What all events have.
 ENVELOPE_FIELDS = frozenset({"type", "seq", "run_id", "conversation_id", "at"})
 

@@ -5,11 +5,14 @@ from typing import Any
 
 from servicekit.errors import ServiceError
 
-from chat_agent.errors import GuardrailTriggered, QuotaExceeded
+from chat_agent.errors import GuardrailTriggered, GuardrailUnavailable, QuotaExceeded
 from chat_agent.event_log.store import EventType
 from chat_agent.event_log.translator import redact
 from chat_agent.models import Approval, Run
 from chat_agent.schemas import Usage
+
+# Of the error of a guardrail, before and after a run begins.
+GUARDRAIL_MEMBERS = ("guardrail", "stage")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Outcome:
     # The limit that ended the run: what, how much, and until when.
     exceeded_quota: dict[str, Any] | None = None
     # The guardrail that ended the run, and its stage.
-    triggered_guardrail: dict[str, Any] | None = None
+    guardrail: str | None = None
+    stage: str | None = None
     # Whether a guardrail did not allow the message, which then is not stored either.
     is_withdrawn: bool = False
 
@@ -48,17 +52,23 @@ def outcome_from_row(run: Run) -> Outcome:
         is_truncated=run.is_truncated,
         tool_calls=run.tool_calls,
         exceeded_quota=run.exceeded_quota,
+        guardrail=run.guardrail,
+        stage=run.guardrail_stage,
     )
 
 
 def with_failure(outcome: Outcome, failure: ServiceError) -> Outcome:
     """Return the outcome of a run that failed: the code, and the limit or the guardrail that ended it."""
+    is_guardrail = isinstance(failure, GuardrailTriggered | GuardrailUnavailable)
+    named: dict[str, Any] = (
+        {name: failure.extensions[name] for name in GUARDRAIL_MEMBERS} if is_guardrail else {}
+    )
     return replace(
         outcome,
         error_code=failure.code(),
         error_detail=failure.detail,
         exceeded_quota=failure.extensions if isinstance(failure, QuotaExceeded) else None,
-        triggered_guardrail=failure.extensions if isinstance(failure, GuardrailTriggered) else None,
+        **named,
     )
 
 
@@ -73,6 +83,8 @@ def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
         payload |= {"code": outcome.error_code, "detail": outcome.error_detail}
     if outcome.exceeded_quota is not None:
         payload["quota"] = outcome.exceeded_quota
+    if outcome.guardrail is not None:
+        payload |= {"guardrail": outcome.guardrail, "stage": outcome.stage}
     return EventType(f"run.{outcome.status}"), payload
 
 

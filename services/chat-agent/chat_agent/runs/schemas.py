@@ -16,7 +16,9 @@ from pydantic import (
 )
 from servicekit.schemas import Cursor, Limit, RequestModel, max_length
 
-from chat_agent.schemas import NESTED, AgentVersion, Moment, SignIn, Usage, storable, storable_json
+from chat_agent.clients.billing import ExceededQuota
+from chat_agent.runs.tool_errors import INTERNAL_ERROR, MESSAGES
+from chat_agent.schemas import NESTED, AgentVersion, Moment, SignIn, Stage, Usage, storable, storable_json
 
 # Members of the arguments of a tool.
 MAX_ARGUMENTS = 200
@@ -56,13 +58,20 @@ class ToolCallRecord(BaseModel):
     status: Literal["running", "interrupted", "completed", "failed", "timed_out"] = Field(
         description="`interrupted`: the run ended before the call did."
     )
-    error: str | None = Field(description="The kind of the error, where it failed.")
+    error: str | None = Field(
+        description="Why it failed: a code, which is stable.", examples=["tool_timed_out"]
+    )
     attempt: int = Field(description="How often it was begun.")
     approved_by: str | None = Field(description="Who approved it, where that was necessary.")
     output_bytes: int | None
     duration_ms: int | None
     begun_at: datetime
     ended_at: datetime | None
+
+    @computed_field
+    def error_detail(self) -> str | None:
+        """Why it failed, for people."""
+        return None if self.error is None else MESSAGES.get(self.error, MESSAGES[INTERNAL_ERROR])
 
 
 class ChatAnswer(BaseModel):
@@ -98,6 +107,9 @@ class RunSummary(BaseModel):
     cost: int | None = Field(description="In millionths of a US dollar; null where a price is not known.")
     error_code: str | None
     error_detail: str | None
+    quota: ExceededQuota | None = Field(None, description="The limit that ended it.")
+    guardrail: str | None = Field(None, description="The guardrail that ended it.")
+    stage: Stage | None = Field(None, description="The stage of this guardrail.")
     trace_id: str | None
     superseded: bool = Field(description="Whether an edit or a regeneration has superseded its turn.")
     created_at: datetime

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import ClauseElement
 
-from chat_agent.errors import ConversationBusy, RunAlreadyFinished, RunNotFound
+from chat_agent.errors import ConversationBusy, GuardrailTriggered, RunAlreadyFinished, RunNotFound
 from chat_agent.events import RunCompleted
 from chat_agent.guardrails.audit import record_triggered
 from chat_agent.models import FINISHED, UNFINISHED, Approval, Attachment, Base, Run, RunStatus, ToolCall
@@ -241,9 +241,10 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
         await erase_content(session, run.id)
     completed = completed_event(run, outcome, ended_at)
     publish(session, completed, tenant_id=run.tenant_id, subject=str(run.id))
-    if outcome.triggered_guardrail:
-        detail = {"agent": outcome.agent, "run_id": str(run.id), **outcome.triggered_guardrail}
-        record_triggered(session, run.tenant_id, run.user_id, None, **detail)
+    if outcome.error_code == GuardrailTriggered.code():
+        detail = {"agent": outcome.agent, "run_id": str(run.id)}
+        named = {"guardrail": outcome.guardrail, "stage": outcome.stage}
+        record_triggered(session, run.tenant_id, run.user_id, None, **detail, **named)
     return True
 
 
@@ -261,6 +262,8 @@ def ended_values(outcome: Outcome) -> dict[str, Any]:
         "error_code": outcome.error_code,
         "error_detail": outcome.error_detail,
         "exceeded_quota": outcome.exceeded_quota,
+        "guardrail": outcome.guardrail,
+        "guardrail_stage": outcome.stage,
         "state": None,
         "prelude": [],
         "tool_outputs": [],

@@ -31,7 +31,7 @@ def main() -> None:
     try:
         answer = {"result": analyze(request, sys.stdin.buffer.read())}
     except (pl.exceptions.PolarsError, ValueError, TypeError) as error:
-        answer = {"error": str(error).splitlines()[0][:300] if str(error) else type(error).__name__}
+        answer = {"error": str(error).partition("\n")[0][:300] or "The table cannot be analyzed."}
     sys.stdout.write(json.dumps(answer))
 
 

@@ -46,6 +46,8 @@ FINAL = {
         errors.WorkerLost,
     )
 }
+# Members of a problem that OpenAI's errors have elsewhere, if at all; the others are an error's own.
+NOT_OWN = {"type", "title", "status", "detail", "code", "request_id", "errors", "param", "run_id"}
 Place = tuple[str | int, ...]
 ERROR = {
     "type": "object",
@@ -135,7 +137,8 @@ def to_openai_error(problem: dict[str, Any]) -> dict[str, Any]:
         innermost = max(invalid, key=lambda one: len(one["loc"]))
         param = parameter_name(innermost["loc"]) or None
         message = f"{param or 'body'}: {innermost['msg']}"
-    return error_object(problem["status"], problem["code"], message, param)
+    error = error_object(problem["status"], problem["code"], message, param)
+    return {**error, **{name: value for name, value in problem.items() if name not in NOT_OWN}}
 
 
 def error_object(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
@@ -148,7 +151,8 @@ def error_object(status: int, code: str, message: str, param: str | None = None)
 
 def render_error(error: ServiceError) -> dict[str, Any]:
     """Return an error as it stands in a stream."""
-    return error_object(error.status, error.code(), error.detail)
+    own = {name: value for name, value in error.extensions.items() if name not in NOT_OWN}
+    return {**error_object(error.status, error.code(), error.detail), **own}
 
 
 @contextmanager

@@ -230,11 +230,11 @@ class ResponseStream(ProtocolEncoder):
     def _fail(self, error: ServiceError, payload: Payload | None = None) -> Iterator[bytes]:
         yield from self._close()
         rendered = render_error(error)
-        self.response["error"] = {"code": rendered["code"], "message": error.detail}
+        said = {name: value for name, value in rendered.items() if name not in {"type", "param"}}
+        self.response["error"] = said
         yield self._end("failed", payload or {})
         # OpenAI's clients raise for what has an `error`; `code` and `message` beside it are the event's own.
-        own = {"code": rendered["code"], "message": error.detail, "param": None}
-        yield self._event("error", **own, error=rendered)
+        yield self._event("error", **said, param=None, error=rendered)
         self.is_finished = True
 
     def _end(self, status: str, payload: Payload) -> bytes:
