@@ -14,8 +14,10 @@ from auth.email_address import canonical_email
 from auth.main import create_app
 from auth.registration import email_verification, registration
 from auth.schemas import Registration
+from auth.security import bounded_wait, lockout
+from auth.security.refresh_tokens import RefreshTokens
 from auth.settings import Settings
-from auth.signing import vault
+from auth.signing import key_table, vault, vault_keys
 from fastapi import FastAPI
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
@@ -51,10 +53,30 @@ Variables = dict[str, Any]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _busy_vault() -> Iterator[None]:
-    """Allow Vault as long as a busy machine takes; `production_limits` sets this back."""
+def _busy_machine_of_auth() -> Iterator[None]:
+    """Allow Vault, keys and sign-ins as long as a busy machine takes; tests of a limit set a short one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vault, "SIGNING", replace(vault.SIGNING, attempt=30, total=60, queue=60))
+        for name in ("SIGNING", "VERIFYING"):
+            patch.setattr(vault, name, replace(getattr(vault, name), attempt=30, total=60, queue=60))
+        patch.setattr(vault_keys, "ATTEMPT_SECONDS", 30)
+        patch.setattr(vault_keys, "MAX_SECONDS", 60)
+        patch.setattr(key_table, "READ_SECONDS", 60)
+        patch.setattr(bounded_wait, "MAX_SECONDS", 60)
+        patch.setattr(lockout, "PENDING_TTL_MILLI", 600_000)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _long_grace() -> Iterator[None]:
+    """Let the grace of refresh tokens last as many minutes as it is set to seconds."""
+    build = RefreshTokens.from_settings
+
+    def with_long_grace(settings: Settings) -> RefreshTokens:
+        tokens = build(settings)
+        return replace(tokens, grace=tokens.grace * 60)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RefreshTokens, "from_settings", with_long_grace)
         yield
 
 

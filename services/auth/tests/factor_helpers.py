@@ -1,7 +1,5 @@
 """What people do with second factors."""
 
-import asyncio
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,13 +57,6 @@ async def challenged(auth: Any, email: str = "ann@example.com", **more: Any) -> 
 
 async def answered(auth: Any, challenge: str, **proof: Any) -> httpx.Response:
     return await auth.post("token/second-factor", challenge=challenge, **proof)
-
-
-async def room_in_step() -> None:
-    """Wait for a moment in which codes will not change while they are being tried."""
-    left = 30 - time.time() % 30
-    if left < 5:
-        await asyncio.sleep(left)
 
 
 async def delete(auth: Any, path: str, bundle: dict[str, Any]) -> httpx.Response:

@@ -20,9 +20,10 @@ from hypothesis.stateful import (
 
 from .conftest import Auth, Variables, started
 
-GRACE_SECONDS = 10
+# See `_long_grace`.
+GRACE_MINUTES = 10
 # The test itself takes time: so close to the end of the grace nothing is asked.
-CLOSE_SECONDS = 5
+CLOSE_MINUTES = 5
 
 
 class Driver:
@@ -51,7 +52,7 @@ def driver(variables: Variables) -> Iterator[Driver]:
 
 
 class Family(RuleBasedStateMachine):
-    """One session; `tokens` are its chain, `used` says how long ago each was used, in seconds."""
+    """One session; `tokens` are its chain, `used` says how long ago each was used, in minutes."""
 
     driver: Driver
 
@@ -83,13 +84,13 @@ class Family(RuleBasedStateMachine):
     @rule(data=st.data())
     def use_a_used_one_again(self, data) -> None:
         index = data.draw(st.integers(0, len(self.used) - 1))
-        if CLOSE_SECONDS < self.used[index] < GRACE_SECONDS:
+        if CLOSE_MINUTES < self.used[index] < GRACE_MINUTES:
             return None
         answer = self.use(self.tokens[index])
         is_parent = index == len(self.used) - 1
         if self.is_over:
             return self.refused(answer, "invalid_refresh_token")
-        if is_parent and self.used[index] < GRACE_SECONDS:
+        if is_parent and self.used[index] < GRACE_MINUTES:
             # The answer was lost, or twenty tabs asked: the same one successor, and nothing is used up.
             assert answer.status_code == 200
             assert answer.json()["refresh_token"] == self.tokens[-1]
@@ -114,17 +115,17 @@ class Family(RuleBasedStateMachine):
         self.tokens.append(successor)
         self.used.append(0)
 
-    @rule(seconds=st.sampled_from([2, GRACE_SECONDS + 1]))
-    def wait(self, seconds: int) -> None:
+    @rule(minutes=st.sampled_from([2, GRACE_MINUTES + 1]))
+    def wait(self, minutes: int) -> None:
         self.driver.run(
             self.driver.auth.database.execute(
-                "update refresh_tokens set consumed_at = consumed_at - make_interval(secs => $1)"
+                "update refresh_tokens set consumed_at = consumed_at - make_interval(mins => $1)"
                 " where session_id = $2",
-                seconds,
+                minutes,
                 self.bundle["session_id"],
             )
         )
-        self.used = [age + seconds for age in self.used]
+        self.used = [age + minutes for age in self.used]
 
     @precondition(lambda self: not self.is_over)
     @rule(data=st.data())

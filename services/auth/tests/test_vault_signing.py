@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import jwt
 import pytest
 from auth import cli
 from auth.settings import Settings
+from auth.signing import vault_keys
 from auth.signing.key_document import InvalidKeyDocument
 from auth.signing.key_file import load
 from auth.signing.key_ring import KeyCreationFailed, VaultKey
@@ -21,7 +24,7 @@ from auth.signing.vault import (
     VaultUnavailable,
     raw_signature,
 )
-from auth.signing.vault_keys import TransitKeys
+from auth.signing.vault_keys import ATTEMPT_SECONDS, MAX_SECONDS, TransitKeys
 from servicekit.http.client import HttpPool
 from testkit.eventually import time_limit
 from testkit.stopwatch import Stopwatch
@@ -31,10 +34,14 @@ from .factor_helpers import answered, challenged, enrol
 from .vault_fixtures import SIGNING_KEY
 
 
-@pytest.fixture
-def production_limits(monkeypatch):
-    """Wait for a slow Vault no longer than production does."""
-    monkeypatch.setattr("auth.signing.vault.SIGNING", SIGNING)
+@contextmanager
+def waiting(service, **seconds):
+    """Have a service wait for Vault for so long; without any, for as long as in production."""
+    vault = service.app.state.services.access_tokens.vault
+    limits = seconds or {name: getattr(SIGNING, name) for name in ("attempt", "total", "queue")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vault, "_timeouts", replace(vault._timeouts, **limits))
+        yield
 
 
 @pytest.fixture
@@ -105,19 +112,19 @@ FAULTS = {
     "down": lambda vault: vault.fault(status=502, count=100),
     "limited": lambda vault: vault.fault(status=429, count=100),
     "sealed": lambda vault: vault.seal(),
-    "slow": lambda vault: vault.fault(delay=5, count=100),
+    "slow": lambda vault: vault.fault(delay=600, count=100),
 }
 
 
-@pytest.mark.usefixtures("production_limits")
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_lets_nobody_in_without_a_signature_and_loses_nobody_by_it(service, signing_vault, fault):
     held = await service.somebody()
     sessions = "select count(*) from sessions where user_id = (select id from users where email_key = $1)"
     before = await service.database.fetchval(sessions, "ann@example.com")
     FAULTS[fault](signing_vault)
-    assert await refused(await service.sign_in()) == UNAVAILABLE
-    assert await refused(await service.refresh(held)) == UNAVAILABLE
+    with waiting(service):
+        assert await refused(await service.sign_in()) == UNAVAILABLE
+        assert await refused(await service.refresh(held)) == UNAVAILABLE
     # Tokens that are out are believed, keys are published, and the replica stays in service.
     assert (await service.me(held["access_token"])).status_code == 200
     assert (await service.public.get("/.well-known/jwks.json")).status_code == 200
@@ -289,20 +296,24 @@ async def test_hands_out_nothing_that_its_own_keys_would_not_verify(service, sig
     assert await refused(await service.sign_in()) == UNAVAILABLE
 
 
-@pytest.mark.usefixtures("production_limits")
 async def test_makes_nobody_wait_who_needs_no_signature(start, vault_settings, signing_vault):
     """Of sixteen connections to the database, eight wait for Vault."""
     service = await start(**vault_settings, database_pool_size=8)
     held = [await service.somebody(), *[await service.session() for _ in range(18)]]
-    signing_vault.fault(delay=30, count=10_000)
-    refreshes = [asyncio.create_task(service.refresh(bundle)) for bundle in held]
-    async with time_limit():
-        while sum(one.done() for one in refreshes) < len(held) - 8:  # noqa: ASYNC110  # they are refused at once
-            await asyncio.sleep(0.01)
+    signing_vault.fault(delay=600, count=10_000)
+    with waiting(service, queue=SIGNING.queue):
+        refreshes = [asyncio.create_task(service.refresh(bundle)) for bundle in held]
+        async with time_limit():
+            while sum(one.done() for one in refreshes) < len(held) - 8:  # noqa: ASYNC110  # refused at once
+                await asyncio.sleep(0.01)
     for _ in range(3):
         assert (await service.me(held[0]["access_token"])).status_code == 200
-    assert sum(not one.done() for one in refreshes) == 8
-    assert {await refused(answer) for answer in await asyncio.gather(*refreshes)} == {UNAVAILABLE}
+    waiting_still = [one for one in refreshes if not one.done()]
+    assert len(waiting_still) == 8
+    assert {await refused(one.result()) for one in refreshes if one.done()} == {UNAVAILABLE}
+    for one in waiting_still:
+        one.cancel()
+    await asyncio.gather(*waiting_still, return_exceptions=True)
     signing_vault.recover()
     other = await start(**vault_settings)
     # Nothing of it has happened: all go on with the tokens they had.
@@ -319,7 +330,7 @@ async def test_leaves_vault_alone_when_it_keeps_failing_and_then_asks_once(signi
         vault_settings["vault_addr"],
         lambda: vault_settings["vault_token"],
         clock=lambda: now,
-        timeouts=SIGNING,
+        timeouts=replace(SIGNING, attempt=60, total=60, queue=60),
     )
 
     async def outcomes(number):
@@ -376,7 +387,6 @@ def variables_of_the_command(monkeypatch, variables, vault_settings):
             monkeypatch.setenv(name.upper(), str(text))
 
 
-@pytest.mark.usefixtures("production_limits")
 @pytest.mark.parametrize("fault", ["sealed", "slow"])
 async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
     start, service, vault_settings, variables, signing_vault, monkeypatch, capsys, path, fault
@@ -384,7 +394,9 @@ async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
     held = await service.somebody()
     variables_of_the_command(monkeypatch, variables, signing_vault.operator | {"auth_key_storage_path": path})
     FAULTS[fault](signing_vault)
-    with Stopwatch() as stopwatch:
+    with Stopwatch() as stopwatch, monkeypatch.context() as patch:
+        patch.setattr(vault_keys, "ATTEMPT_SECONDS", ATTEMPT_SECONDS)
+        patch.setattr(vault_keys, "MAX_SECONDS", MAX_SECONDS)
         assert await asyncio.to_thread(cli.main, ["keys", "revoke", held["kid"]]) == 1
     assert stopwatch.seconds < 10
     error = capsys.readouterr().err

@@ -84,7 +84,13 @@ class Vault:
     @classmethod
     def from_settings(cls, settings: Settings, http: HttpPool) -> Self:
         """Build from the settings."""
-        return cls(http, settings.vault_addr, settings.current_vault_token, settings.vault_transit_key)
+        return cls(
+            http,
+            settings.vault_addr,
+            settings.current_vault_token,
+            settings.vault_transit_key,
+            timeouts=VERIFYING,
+        )
 
     @classmethod
     def for_signing(cls, settings: Settings, http: HttpPool) -> Self:
