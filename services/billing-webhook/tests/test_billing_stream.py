@@ -234,20 +234,19 @@ async def test_a_heartbeat_tells_how_far_a_filtered_stream_has_come(
             assert (event.id, event.event) == (4, "billing.test.counted.v1")
 
 
-async def test_ends_after_its_time_and_can_be_resumed(on, database, tenant, open_client) -> None:
+async def test_ends_after_its_time_and_can_be_resumed(on, database, tenant, open_client, viewer) -> None:
     with serving(create_app(on.model_copy(update={"billing_stream_lifetime_seconds": 0.5}))) as url:
-        client = open_client(url, tenant)
-        async with reading(client) as stream:
+        async with reading(open_client(url, tenant)) as stream:
             first, *_, last = await stream.rest()
-        assert first.retry == 2000
-        assert last.comments == ["the stream has reached its time limit"]
-        await commit(database, tenant, Noted(text="meanwhile"))
-        async with reading(client, after=first.id) as stream:
-            assert (await stream.event()).id == 1
+    assert first.retry == 2000
+    assert last.comments == ["the stream has reached its time limit"]
+    await commit(database, tenant, Noted(text="meanwhile"))
+    async with reading(viewer, after=first.id) as stream:
+        assert (await stream.event()).id == 1
 
 
 async def test_closes_the_stream_of_a_client_that_does_not_read(
-    on, database, tenant, open_client, issuer
+    on, database, tenant, open_client, viewer, issuer
 ) -> None:
     changes = {
         "billing_stream_write_timeout_seconds": 0.3,
@@ -273,9 +272,9 @@ async def test_closes_the_stream_of_a_client_that_does_not_read(
             await until_async(slot_is_free)
             received = await asyncio.to_thread(read_all, slow)
         complete = [int(line[4:]) for line in received.split(b"\n") if line.startswith(b"id: ")]
-        assert complete[-1] < 50
-        async with reading(client, after=complete[-1]) as stream:
-            assert (await stream.event()).id == complete[-1] + 1
+    assert complete[-1] < 50
+    async with reading(viewer, after=complete[-1]) as stream:
+        assert (await stream.event()).id == complete[-1] + 1
 
 
 def read_all(connection: socket.socket) -> bytes:
