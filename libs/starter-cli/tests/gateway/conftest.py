@@ -36,6 +36,7 @@ GATEWAY = Path(__file__).parents[4] / "deploy" / "gateway"
 SERVICES = ("auth", "chat-agent", "conversation", "billing-webhook", "notification")
 ISSUER = "http://localhost:8000"
 LISTED = "http://localhost:3000"
+SHORT_SECONDS = 1
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -113,7 +114,7 @@ class Services:
         return Response()
 
     async def late(self, _request: Request) -> Response:
-        await asyncio.sleep(3.3)
+        await asyncio.sleep(2 * SHORT_SECONDS)
         return JSONResponse({"late": True})
 
     async def collect(self, request: Request) -> Response:
@@ -266,11 +267,10 @@ def gateway(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def tuned(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with other settings: behind one proxy, impatient, with a collector, and two services lost."""
+    """A gateway with other settings: behind one proxy, with a collector, and two services lost."""
     with ExitStack() as stack:
         settings = {
             "TRUSTED_HOPS": 1,
-            "GATEWAY_TIMEOUT_SECONDS": 3,
             "GATEWAY_AUTH_RATE_PER_MINUTE": 3,
             "GATEWAY_HSTS": "true",
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{services.ports['auth']}",
@@ -279,6 +279,16 @@ def tuned(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Itera
         }
         folder = tmp_path_factory.mktemp("tuned")
         gateway = stack.enter_context(running(services, folder, **settings))
+        gateway.client.headers["Authorization"] = f"Bearer {services.token()}"
+        gateway.until_it_trusts()
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def impatient(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that waits a second for an ordinary answer, for the tests of this limit alone."""
+    folder = tmp_path_factory.mktemp("impatient")
+    with running(services, folder, GATEWAY_TIMEOUT_SECONDS=SHORT_SECONDS) as gateway:
         gateway.client.headers["Authorization"] = f"Bearer {services.token()}"
         gateway.until_it_trusts()
         yield gateway

@@ -85,13 +85,13 @@ def test_compresses_no_stream(client, services):
     assert "content-encoding" not in answer.headers
 
 
-def test_gives_up_on_a_service_that_does_not_answer(tuned, assert_problem):
-    assert_problem(tuned.client.get("/api/v1/tools/never"), 504, "upstream_timeout")
+def test_gives_up_on_a_service_that_does_not_answer(impatient, assert_problem):
+    assert_problem(impatient.client.get("/api/v1/tools/never"), 504, "upstream_timeout")
 
 
 @pytest.mark.parametrize("path", ["/v1/late", "/api/v1/agents/late/ag-ui"])
-def test_waits_where_answers_take_their_time(tuned, path):
-    assert tuned.client.get(path).json() == {"late": True}
+def test_waits_where_answers_take_their_time(impatient, path):
+    assert impatient.client.get(path).json() == {"late": True}
 
 
 def test_says_when_a_service_is_away(tuned, assert_problem):
