@@ -1,8 +1,9 @@
 """What agents note: what the person says in their own words, and never what tools or files say."""
 
+import asyncio
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,14 +11,28 @@ import httpx
 import pytest
 from chat_agent.agents.tool import tool
 from chat_agent.agents.tools import TOOLS
+from chat_agent.errors import Superseded
+from chat_agent.memory import notes
+from chat_agent.memory.schemas import NewMemory
+from chat_agent.models import Run
 from chat_agent.settings import IMAGES_AND_FILES, Settings
 from fastapi import Request, Response
 from sandbox.model import create_model
+from servicekit.database import Database
+from sqlalchemy import select, text
+from testkit.eventually import until_async
 from testkit.live_server import serving
 
-from .client_helpers import RUNS, payloads_of, read_events, start_run, wait_until_finished
+from .client_helpers import (
+    RUNS,
+    payloads_of,
+    read_events,
+    start_run,
+    start_streaming_run,
+    wait_until_finished,
+)
 from .test_agent_definitions import published
-from .test_memories import add, listed
+from .test_memories import MEMORIES, add, listed
 
 Person = Callable[..., httpx.Client]
 SAID = "I live in Basel"
@@ -178,6 +193,84 @@ def test_after_a_file_was_attached_the_person_decides(ann: httpx.Client) -> None
     answer = ann.post("/v1/chat/completions", json={**body, "metadata": {"conversation_id": str(uuid4())}})
     assert texts(ann) == [], answer.text
     assert ann.get(RUNS).json()["items"][0]["status"] == "waiting"
+
+
+def test_what_the_person_deletes_meanwhile_is_not_noted_again(
+    ann: httpx.Client, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @tool()
+    async def wait_a_while() -> str:
+        """Wait, while the person looks at what is known of them."""
+        assert await asyncio.to_thread(texts, ann) == [SAID]
+        await asyncio.to_thread(ann.delete, MEMORIES)
+        return "Go on."
+
+    monkeypatch.setitem(TOOLS, "waiting", [wait_a_while])
+    members = {"memory": {"write": True}, "settings": {"parallel_tool_calls": False}}
+    published(admin, "patient", tools=[{"name": "wait_a_while"}], **members)
+    again = f'[sandbox: call=remember, call=wait_a_while, call=remember] text="{SAID}"'
+    done = run(ann, f"{SAID}. {again}", "patient")
+    assert done["status"] == "completed"
+    calls = ann.get(f"{RUNS}/{done['id']}/tool-calls").json()
+    assert [call["status"] for call in calls] == ["completed", "completed", "failed"]
+    assert texts(ann) == []
+    run(ann, f"{SAID}. {remember()}")
+    assert texts(ann) == [SAID], "they have said it again"
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_an_attempt_that_another_process_continues_notes_nothing(
+    ann: httpx.Client, settings: Settings, is_over: bool
+) -> None:
+    started = start_run(ann, SAID) if is_over else start_streaming_run(ann)
+    if is_over:
+        wait_until_finished(ann, started)
+
+    async def note(attempts_before: int) -> None:
+        database = Database(settings.database_url, name="test")
+        try:
+            async with database.begin() as session:
+                row = (await session.scalars(select(Run).where(Run.id == UUID(started["id"])))).one()
+                session.expunge(row)
+                row.attempt -= attempts_before
+                await notes.add(session, row, NewMemory(text=SAID), None)
+        finally:
+            await database.close()
+
+    with pytest.raises(Superseded):
+        asyncio.run(note(0 if is_over else 1))
+    assert texts(ann) == []
+    if not is_over:
+        asyncio.run(note(0))
+        assert texts(ann) == [SAID]
+        ann.post(f"{RUNS}/{started['id']}/cancel")
+
+
+async def test_a_memory_that_is_deleted_while_another_supersedes_it_fails_nothing(
+    ann: httpx.Client, settings: Settings
+) -> None:
+    old, started = add(ann, "I live in Bern"), start_streaming_run(ann)
+    database = Database(settings.database_url, name="test")
+    waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+
+    async def waits() -> bool:
+        async with database.begin() as other:
+            return bool(await other.scalar(text(waiting)))
+
+    async with database.begin() as session:
+        row = (await session.scalars(select(Run).where(Run.id == UUID(started["id"])))).one()
+        noted = await notes.add(session, row, NewMemory(text=SAID), UUID(old["id"]))
+        assert noted.supersedes == UUID(old["id"])
+        deleting = asyncio.create_task(asyncio.to_thread(ann.delete, f"{MEMORIES}/{old['id']}"))
+        await until_async(lambda: waits_or_done(waits, deleting))
+    assert (await deleting).status_code == 204
+    assert [memory["text"] for memory in listed(ann, include_superseded=True)] == [SAID]
+    await database.close()
+    await asyncio.to_thread(ann.post, f"{RUNS}/{started['id']}/cancel")
+
+
+async def waits_or_done(waits: Callable[[], Awaitable[bool]], task: asyncio.Task[Any]) -> bool:
+    return task.done() or await waits()
 
 
 def test_a_temporary_conversation_notes_nothing(ann: httpx.Client) -> None:

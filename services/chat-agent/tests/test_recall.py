@@ -1,5 +1,6 @@
 """What agents recall of a person: what fits the message, shown in the events, and stored nowhere else."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +8,14 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from chat_agent.agents.tool import tool
+from chat_agent.agents.tools import TOOLS
 from chat_agent.memory import recall
+from chat_agent.memory.tables import Memory
+from chat_agent.settings import Settings
 from openai import OpenAI
+from servicekit.database import Database
+from sqlalchemy import select
 
 from .client_helpers import CHAT, RUNS, payloads_of, read_events, start_run
 from .conftest import OtherServices
@@ -137,6 +144,7 @@ STREAMS: dict[str, dict[str, Any]] = {
 
 # How each says what was recalled; a client of Responses would not know an item for it.
 SAYS = {
+    "/v1/responses": '"events":[{"type":"memory.recalled"',
     "/v1/chat/completions": '"type":"memory.recalled"',
     "/api/v1/agents/friend/ag-ui": '"name":"memory.recalled"',
     "/api/v1/chat/ui": '"type":"data-memory-recalled"',
@@ -144,9 +152,7 @@ SAYS = {
 
 
 @pytest.mark.parametrize("path", STREAMS)
-def test_streams_of_other_protocols_say_it_where_they_can(
-    admin: httpx.Client, ann: httpx.Client, path: str
-) -> None:
+def test_streams_of_other_protocols_say_it(admin: httpx.Client, ann: httpx.Client, path: str) -> None:
     published(admin, "friend", memory=READS)
     canary = add(ann, "My canary is called Wilhelmine")
     id_ = str(uuid4())
@@ -156,11 +162,81 @@ def test_streams_of_other_protocols_say_it_where_they_can(
     assert answer.status_code == 200, answer.text
     assert "scripted" in answer.text
     says = [line for line in answer.text.splitlines() if "memory" in line and "recalled" in line]
-    assert [(SAYS[path] in line, canary["id"] in line) for line in says] == (
-        [(True, True)] if path in SAYS else []
-    )
+    assert [(SAYS[path] in line, canary["id"] in line) for line in says] == [(True, True)]
     (run,) = ann.get(RUNS).json()["items"]
     assert payloads_of(read_events(ann, run), "memory.recalled")
+
+
+def test_openais_client_reads_what_was_recalled_and_noted(admin: httpx.Client, ann: httpx.Client) -> None:
+    published(admin, "friend", memory={"read": True, "write": True})
+    canary = add(ann, "My canary is called Wilhelmine")
+    key = ann.headers["authorization"].removeprefix("Bearer ")
+    message = 'My canary sings. [sandbox: call=remember] text="My canary sings" kind=fact'
+    with OpenAI(base_url=f"{str(ann.base_url).rstrip('/')}/v1", api_key=key, timeout=60) as client:
+        with client.responses.stream(model="friend", input=message) as stream:
+            numbers = [event.sequence_number for event in stream]
+            streamed = stream.get_final_response()
+        whole = client.responses.create(model="friend", input=message)
+    assert numbers == [*range(len(numbers))]
+    assert {item.type for item in streamed.output} == {"mcp_call", "message"}
+    assert streamed.model_extra is not None
+    recalled_event, noted_event = streamed.model_extra["acme"]["events"]
+    shown = {name: canary[name] for name in ("id", "kind", "text")}
+    assert recalled_event == {"type": "memory.recalled", "agent": "friend", "memories": [shown]}
+    assert (noted_event["type"], noted_event["memory"]["text"]) == ("memory.noted", "My canary sings")
+    stored = ann.get(f"/v1/responses/{streamed.id}").json()
+    assert stored["acme"]["events"] == [recalled_event, noted_event]
+    assert whole.model_extra is not None
+    assert [one["type"] for one in whole.model_extra["acme"]["events"]] == ["memory.recalled", "memory.noted"]
+
+
+@pytest.mark.parametrize("change", ["delete", "patch"])
+def test_what_the_person_changes_during_a_run_is_not_read_on(
+    admin: httpx.Client,
+    ann: httpx.Client,
+    model_calls: list[Call],
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    canary, polite = add(ann, "My canary is called Wilhelmine"), add(ann, "Be polite", kind="preference")
+    path = f"{MEMORIES}/{canary['id']}"
+    body = {"text": "My canary is called Wilhelm"} if change == "patch" else None
+
+    @tool()
+    async def look() -> str:
+        """Look, while the person changes what is known of them."""
+        answer = await asyncio.to_thread(ann.request, change.upper(), path, json=body)
+        return f"{answer.status_code}"
+
+    monkeypatch.setitem(TOOLS, "looking", [look])
+    published(admin, "friend", memory=READS, tools=[{"name": "look"}])
+    question = f"My canary sings {uuid4()} [sandbox: call=look]"
+    assert recalled(ann, question) == [canary["text"], polite["text"]]
+    inputs = [json.dumps(call["input"]) for call in model_calls]
+    first, second = [one for one in inputs if question in one]
+    assert (canary["text"] in first, polite["text"] in first) == (True, True)
+    assert (canary["text"] in second, polite["text"] in second) == (False, True)
+
+
+async def test_a_change_that_is_under_way_does_not_hold_up_a_run(
+    admin: httpx.Client, ann: httpx.Client, settings: Settings
+) -> None:
+    published(admin, "friend", memory=READS)
+    canary = add(ann, "My canary is called Wilhelmine")
+    database = Database(settings.database_url, name="test")
+    async with database.begin() as session:
+        await session.execute(select(Memory.id).where(Memory.id == UUID(canary["id"])).with_for_update())
+        assert await asyncio.to_thread(recalled, ann, "My canary sings") == [canary["text"]]
+    await database.close()
+
+
+def test_the_limit_is_of_tokens_in_scripts_with_more_of_them(admin: httpx.Client, ann: httpx.Client) -> None:
+    published(admin, "friend", memory=READS)
+    for number in range(4):
+        add(ann, f"{number} " + "我喜欢喝茶" * 100, kind="preference")
+    found = recalled(ann, "Hello")
+    # A character of these has three bytes, and most are a token or nearly one.
+    assert len(found) == 2
 
 
 def test_of_a_hundred_notes_those_that_fit_best_are_recalled_first(

@@ -1,6 +1,6 @@
 """Finds the memories that fit a message, as many as a model should read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -54,9 +54,24 @@ async def by_words(session: AsyncSession, among: ColumnElement[bool], message: s
 
 
 async def mark_used(session: AsyncSession, memories: Iterable[Recalled]) -> None:
-    """Store that memories were recalled."""
-    ids = [one.id for one in memories]
+    """Store that memories were recalled, of those that nobody changes at the moment."""
+    ids = await lock_free(session, [one.id for one in memories])
     await session.execute(update(Memory).where(Memory.id.in_(ids)).values(last_used_at=func.now()))
+
+
+async def lock_free(session: AsyncSession, ids: Collection[UUID]) -> Collection[UUID]:
+    """Return which of these memories are stored and not locked by others, locked; it does not wait."""
+    free = select(Memory.id).where(Memory.id.in_(ids)).with_for_update(skip_locked=True)
+    return {*await session.scalars(free)}
+
+
+async def still_current(
+    session: AsyncSession, among: ColumnElement[bool], memories: Sequence[Recalled]
+) -> list[Recalled]:
+    """Return which of these memories are still right: a person may have deleted or corrected some."""
+    found = select(Memory.id).where(among, Memory.id.in_([one.id for one in memories]))
+    ids = {*await session.scalars(found)}
+    return [one for one in memories if one.id in ids]
 
 
 def fitting(memories: Iterable[Recalled]) -> list[Recalled]:
@@ -64,7 +79,8 @@ def fitting(memories: Iterable[Recalled]) -> list[Recalled]:
     chosen: list[Recalled] = []
     room = MAX_TOKENS
     for one in memories:
-        room -= estimated_tokens(len(quoted_line(one.payload())))
+        # By bytes: of other scripts than Latin a token has fewer characters.
+        room -= estimated_tokens(len(quoted_line(one.payload()).encode()))
         if room < 0 or len(chosen) == MAX_RECALLED:
             break
         chosen.append(one)

@@ -1,4 +1,7 @@
-"""The memories of a run: recalled once for each agent that reads them, and never stored with what is said."""
+"""The memories of a run: recalled once for each agent that reads them, and never stored with what is said.
+
+What a person deletes or corrects meanwhile is left out of the next calls of models.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,14 +49,16 @@ class RunMemory:
         if use is None or not use.read:
             return items
         whose = use.owner(agent)
-        if whose not in self._recalled:
+        if whose in self._recalled:
+            self._recalled[whose] = await retry_database(lambda: self._recall_again(whose))
+        else:
             self._recalled[whose] = await retry_database(lambda: self._recall(whose))
             if memories := [one.payload() for one in self._recalled[whose]]:
                 self.log.append(EventType.MEMORY_RECALLED, agent=agent, memories=memories)
         return recall.with_memories(items, self._recalled[whose])
 
     async def note(self, agent: str, kind: Kind, text: str, replaced: UUID | None) -> None:
-        """Store what the person said, and publish it; raises ValidationError, TooManyMemories."""
+        """Store what the person said, and publish it; raises ValidationError, TooManyMemories, Superseded."""
         new = NewMemory(text=text, kind=kind, agent=self.uses[agent].owner(agent))
 
         async def add() -> notes.Noted:
@@ -77,6 +82,13 @@ class RunMemory:
             if memories:
                 await recall.mark_used(session, memories)
         return memories
+
+    async def _recall_again(self, agent: str | None) -> list[Recalled]:
+        memories = self._recalled[agent]
+        if not memories:
+            return memories
+        async with self.database.begin() as session:
+            return await recall.still_current(session, recall.current(self.owner, agent), memories)
 
 
 def memory_of(

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, bindparam, case, select, update
 from chat_agent.clients.retry import retry_database
 from chat_agent.memory import vectors
 from chat_agent.memory.embedder import Embedder
-from chat_agent.memory.recall import MAX_QUERY, MAX_RECALLED, Recalled
+from chat_agent.memory.recall import MAX_QUERY, MAX_RECALLED, Recalled, lock_free
 from chat_agent.memory.tables import Memory
 
 logger = logging.getLogger(__name__)
@@ -58,16 +58,18 @@ async def load(database: Database, model: str, among: ColumnElement[bool]) -> li
 
 
 async def save(database: Database, model: str, added: dict[UUID, bytes]) -> None:
-    """Store the vectors of memories, as far as these still exist."""
+    """Store the vectors of memories, as far as these still exist and nobody changes them at the moment."""
     statement = (
         update(Memory)
         .where(Memory.id == bindparam("memory"))
         .values(embedding=bindparam("vector"), embedding_model=model)
     )
-    values = [{"memory": id_, "vector": vector} for id_, vector in added.items()]
     async with database.begin() as session:
-        connection = await session.connection()
-        await connection.execute(statement, values)
+        free = await lock_free(session, added)
+        values = [{"memory": id_, "vector": vector} for id_, vector in added.items() if id_ in free]
+        if values:
+            connection = await session.connection()
+            await connection.execute(statement, values)
 
 
 def fused(*rankings: Sequence[Recalled]) -> list[Recalled]:

@@ -74,11 +74,13 @@ async def find_same(session: AsyncSession, owner: Owner, new: NewMemory) -> Memo
     """Return the newest memory that says the same to the same agent, and that nothing has superseded."""
     is_same = (func.lower(Memory.text) == func.lower(new.text), Memory.agent.is_not_distinct_from(new.agent))
     query = select(Memory).where(owner.unexpired, Memory.superseded_by.is_(None), *is_same)
-    return (await session.scalars(query.order_by(Memory.created_at.desc()).limit(1))).one_or_none()
+    newest = query.order_by(Memory.created_at.desc()).limit(1).with_for_update()
+    return (await session.scalars(newest)).one_or_none()
 
 
 async def correct(session: AsyncSession, owner: Owner, id: UUID, correction: MemoryCorrection) -> Memory:
     """Store a memory that supersedes another; raises MemoryNotFound, MemorySuperseded, TooManyMemories."""
+    await lock(session, owner)
     old = await find_current(session, owner, id)
     unchanged = {"text": old.text, "kind": old.kind, "agent": old.agent, "expires_at": old.expires_at}
     new = await insert(session, owner, **{**unchanged, **correction.model_dump(exclude_none=True)})
@@ -99,7 +101,7 @@ async def insert(session: AsyncSession, owner: Owner, **values: Any) -> Memory:
 
 
 async def lock(session: AsyncSession, owner: Owner) -> None:
-    """Lock against additions to a person's memories until the transaction ends."""
+    """Lock against other changes of a person's memories until the transaction ends."""
     key = f"memories {owner.tenant_id} {owner.user_id}"
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
 
@@ -117,6 +119,7 @@ async def find_current(session: AsyncSession, owner: Owner, id: UUID) -> Memory:
 
 async def remove(session: AsyncSession, owner: Owner, id: UUID) -> None:
     """Delete a memory with those that it superseded; raises MemoryNotFound."""
+    await lock(session, owner)
     deleted = delete(Memory).where(owner.memories, Memory.id == id).returning(Memory.id)
     if (await session.scalars(deleted)).one_or_none() is None:
         raise MemoryNotFound
@@ -124,6 +127,7 @@ async def remove(session: AsyncSession, owner: Owner, id: UUID) -> None:
 
 async def remove_all(session: AsyncSession, owner: Owner) -> None:
     """Delete all memories of a person."""
+    await lock(session, owner)
     await session.execute(delete(Memory).where(owner.memories))
 
 

@@ -50,6 +50,7 @@ APPROVAL: Fields = {
     "name": "refund",
     "arguments": '{"amount":12}',
 }
+MEMORY: Fields = {"id": str(UUID(int=3)), "kind": "fact", "text": "I live in Basel"}
 
 Script = list[tuple[str, Fields]]
 
@@ -87,8 +88,10 @@ def complete_run() -> Script:
     """Do all that a run can do that ends well."""
     return [
         STARTED,
+        ("memory.recalled", {"agent": "triage", "memories": [MEMORY]}),
         *whole_item("item_1", "Let me ", "see.", kind="reasoning"),
         *tool_call("item_2", "call_1"),
+        ("memory.noted", {"agent": "triage", "memory": MEMORY, "supersedes": f"{UUID(int=4)}"}),
         item("item.started", "item_4", "handoff"),
         item("item.completed", "item_4", "handoff", call_id="call_2", name="transfer", arguments="{}"),
         ("agent.changed", {"from": "triage", "to": "code_assistant"}),

@@ -7,7 +7,7 @@ from servicekit.errors import ServiceError
 
 from chat_agent.model import failures
 from chat_agent.models import Run
-from chat_agent.protocols.encoder import Payload, ProtocolEncoder, named_event, unique_item_id
+from chat_agent.protocols.encoder import Payload, ProtocolEncoder, fields_of, named_event, unique_item_id
 from chat_agent.protocols.nested_calls import NestedCalls
 from chat_agent.protocols.openai.errors import render_error
 from chat_agent.protocols.openai.response_object import Json, response_of, text_part, usage_of
@@ -32,6 +32,8 @@ class ResponseStream(ProtocolEncoder):
         self._open: dict[str, int] = {}
         self._calls: dict[str, str] = {}
         self._nested = NestedCalls()
+        # What a response has no items for, oldest first.
+        self._events: list[Json] = []
         self._retransmission = RetransmissionFilter()
         # Where each message stands, by the id that it had first.
         self._messages: dict[str, int] = {}
@@ -155,6 +157,13 @@ class ResponseStream(ProtocolEncoder):
 
     nested_tool_output = nested_tool_called
 
+    def memory_recalled(self, payload: Payload) -> Iterator[bytes]:
+        """Record what an agent knows or notes of a person, or that it reads a summary; it is no item."""
+        self._events.append({"type": payload["type"], **fields_of(payload)})
+        yield from ()
+
+    memory_noted = history_compacted = memory_recalled
+
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
         """Send a request for approval."""
         request = {"type": "mcp_approval_request", "server_label": SERVER}
@@ -243,6 +252,8 @@ class ResponseStream(ProtocolEncoder):
         self.response["acme"] = {"agent": payload.get("agent"), "handoffs": payload.get("handoffs", [])}
         if self._nested.calls:
             self.response["acme"]["nested_calls"] = [*self._nested.calls.values()]
+        if self._events:
+            self.response["acme"]["events"] = [*self._events]
         # There is no event of its own for what was cancelled.
         name = "incomplete" if status == "cancelled" else status
         return self._event(f"response.{name}", response=self.response)
