@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType, RunEvent
+from chat_agent.models import Run
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,13 @@ class LoggedState:
 
     def _note_item(self, item_id: str) -> None:
         self.highest_item = max(self.highest_item, int(item_id.removeprefix("item_")))
+
+
+def resume_reason(run: Run) -> str:
+    """Return why a run is resumed here."""
+    if run.state is not None:
+        return "answered"
+    return "worker_lost" if run.losses else "handed_over"
 
 
 async def take_over(log: EventBuffer) -> LoggedState:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 
 from agents import Agent, Runner, RunState, TResponseInputItem
-from servicekit.errors import ServiceError
 
 from chat_agent.agent_definitions.builder import Graph
 from chat_agent.agent_definitions.limits import limits_of, service_limits
@@ -34,6 +33,7 @@ from chat_agent.execution.handoff_limits import HandoffLimits
 from chat_agent.execution.interruption import Interruption, client_calls, interruption_of, resume_state
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.session import ConversationSession
+from chat_agent.execution.stopping import result_unless_stopped
 from chat_agent.execution.unfinished_turn import UnfinishedTurn
 from chat_agent.guardrails.taint import Taint
 from chat_agent.guardrails.text_filter import is_about_message
@@ -103,11 +103,7 @@ class Attempt:
 
     async def delete_conversation(self) -> None:
         """Delete the conversation of a run that is not stored; it expires where that fails."""
-        try:
-            await self._session.wait_until_open()
-            await self._session.delete()
-        except (ServiceError, OSError) as error:
-            logger.warning("conversation not deleted", extra={"error": type(error).__name__})
+        await self._session.delete()
 
     def stop(self) -> None:
         """Stop the agent as the run's `stop` says."""
@@ -193,7 +189,7 @@ class Attempt:
         if logged.last or items:
             last = (recovery.handoffs(items) or [self._first_agent])[-1]
             agent = self._agents.get(last, self._translator.agent)
-            self._translator.resume(logged, items, agent, resume_reason(run))
+            self._translator.resume(logged, items, agent, recovery.resume_reason(run))
             self._estimate_lost(logged)
         if run.losses > MAX_LOSSES:
             raise WorkerLost
@@ -212,23 +208,14 @@ class Attempt:
     async def _run_until_stopped(self) -> Outcome | Interruption:
         if self.run.stop is not None:
             return await self._stopped()
-        agent = asyncio.create_task(self._run_agent())
-        stopping = asyncio.create_task(self._stop_requested.wait())
         try:
-            await asyncio.wait(
-                {agent, stopping},
-                timeout=self._limits.seconds,
-                return_when=asyncio.FIRST_COMPLETED,
+            result = await result_unless_stopped(
+                self._run_agent(), self._stop_requested, self._limits.seconds
             )
         finally:
             self._handoff_limits.close()
-            stopping.cancel()
-            was_done = agent.done()
-            if not was_done:
-                agent.cancel()
-                await asyncio.wait({agent})
-        if was_done:
-            return agent.result()
+        if result is not None:
+            return result
         if self.run.stop is not None:
             return await self._stopped()
         raise RunTimedOut
@@ -300,10 +287,3 @@ class Attempt:
         output = None if is_withdrawn else await self._turn.close()
         outcome = with_failure(self.outcome(RunStatus.FAILED, output), failure)
         return replace(outcome, is_withdrawn=is_withdrawn)
-
-
-def resume_reason(run: Run) -> str:
-    """Return why a run is resumed here."""
-    if run.state is not None:
-        return "answered"
-    return "worker_lost" if run.losses else "handed_over"

@@ -1,6 +1,7 @@
 """The session of the Agents SDK over the conversation service: the items of a run are its progress."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from agents import TResponseInputItem
 from agents.memory import SessionABC
 from agents.memory.session_settings import SessionSettings
 from servicekit.auth.end_users import application_of
+from servicekit.errors import ServiceError
 
 from chat_agent.clients.conversation import ConversationClient, StoredItem, TurnRef
 from chat_agent.clients.retry import retry_unavailable
@@ -20,6 +22,8 @@ from chat_agent.errors import ConversationNotFound
 from chat_agent.execution.history import difference
 from chat_agent.models import Run
 from chat_agent.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 # About as long as a model takes to send its first token.
 OPEN_DELAY_SECONDS = 0.02
@@ -204,9 +208,15 @@ class ConversationSession(SessionABC):
         await retry_unavailable(lambda: self._client.delete_turn(self._turn), self._timeout)
 
     async def delete(self) -> None:
-        """Delete the conversation, of a run that is not stored."""
-        with suppress(ConversationNotFound):
-            await retry_unavailable(lambda: self._client.delete(self._turn.conversation_id), self._timeout)
+        """Delete the conversation of a run that is not stored; it expires where that fails."""
+        try:
+            await self.wait_until_open()
+            with suppress(ConversationNotFound):
+                await retry_unavailable(
+                    lambda: self._client.delete(self._turn.conversation_id), self._timeout
+                )
+        except (ServiceError, OSError) as error:
+            logger.warning("conversation not deleted", extra={"error": type(error).__name__})
 
     def _numbered(self, items: Sequence[dict[str, Any]], first: int) -> list[StoredItem]:
         run_id = self._turn.run_id
