@@ -17,7 +17,7 @@ from acme_evals.evaluators import EVALUATORS
 
 MAX_FILE = 10 * 1024 * 1024
 SCHEMA_LINE = "# yaml-language-server: $schema="
-NAMES = sorted(one.__name__ for one in (*common.DEFAULT_EVALUATORS, *EVALUATORS))
+NAMES = sorted({one.__name__ for one in (*common.DEFAULT_EVALUATORS, *EVALUATORS)})
 
 
 class Messages(BaseModel):
@@ -99,7 +99,9 @@ def find_misfits(data: dict[str, Any]) -> Iterator[str]:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of files of cases."""
-    return Cases.model_json_schema_with_evaluators(custom_evaluator_types=EVALUATORS)
+    # Those that replace evaluators of pydantic-evals take what these take.
+    own = [one for one in EVALUATORS if not issubclass(one, common.DEFAULT_EVALUATORS)]
+    return Cases.model_json_schema_with_evaluators(custom_evaluator_types=own)
 
 
 def reason_of(error: BaseException) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 import jsonschema_rs
 from pydantic_evals.evaluators import EvaluationReason, Evaluator, EvaluatorContext
 
+from acme_evals.marked import GEval, LLMJudge
+
 Context = EvaluatorContext[Any, Any, Any]
 # Of an answer in a reason.
 MAX_QUOTE = 80
@@ -89,6 +91,8 @@ class MaxTokens(Evaluator[Any, Any, Any]):
 
 
 EVALUATORS: list[type[Evaluator[Any, Any, Any]]] = [
+    LLMJudge,
+    GEval,
     CalledTools,
     HandedOver,
     MatchesSchema,
