@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import regex
 from chat_agent.errors import GuardrailTriggered
 from chat_agent.guardrails.checks import checks_of
 from chat_agent.guardrails.config import PRESETS, STAGES, GuardrailConfig, from_setting
@@ -119,6 +120,48 @@ def test_finds_words_of_a_list(text: str, is_found: bool) -> None:
     except GuardrailTriggered:
         found = True
     assert found == is_found
+
+
+WORD_PARTS = st.sampled_from(
+    ["a", "A", "b", "ab", " ", "  ", "-", "1", "é", "É", "ß", "\N{GREEK SMALL LETTER SIGMA}", "上"]
+)
+WORD = st.lists(WORD_PARTS, min_size=1, max_size=4).map("".join)
+WORD_TEXT = st.lists(WORD_PARTS, max_size=12)
+
+
+def expression_of(words: list[str]) -> regex.Pattern[str]:
+    """Return what finds words as a keyword filter does, one by one."""
+    ends = r"(?<![a-z0-9])", r"(?![a-z0-9])"
+    parts = []
+    for word in words:
+        first, last = (char.isascii() and char.isalnum() for char in (word[0], word[-1]))
+        parts.append(f"{ends[0] if first else ''}{regex.escape(word)}{ends[1] if last else ''}")
+    return regex.compile("|".join(parts), regex.IGNORECASE)
+
+
+@given(st.lists(WORD, min_size=1, max_size=5), WORD_TEXT)
+def test_words_are_found_in_a_text_that_comes_in_pieces(words: list[str], pieces: list[str]) -> None:
+    guardrail = checks({"name": "Keyword Filter", "config": {"keywords": words}})
+    text, text_filter, passed = "".join(pieces), TextFilter(guardrail, "output"), ""
+    try:
+        for piece in pieces:
+            passed += text_filter.feed(piece)
+        passed += text_filter.finish()
+    except GuardrailTriggered:
+        assert expression_of(words).search(text)
+        assert not expression_of(words).search(passed)
+    else:
+        assert (passed, expression_of(words).search(text)) == (text, None)
+
+
+def test_a_list_of_words_is_limited_as_a_whole() -> None:
+    with pytest.raises(ValidationError, match="20000 characters together"):
+        checks({"name": "Keyword Filter", "config": {"keywords": ["a" * 200] * 101}})
+
+
+def test_an_entry_that_is_no_url_is_refused() -> None:
+    with pytest.raises(ValidationError, match="IPv6"):
+        checks(urls(url_allow_list=["https://[::1"]))
 
 
 PIECES = st.sampled_from(

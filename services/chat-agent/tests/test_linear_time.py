@@ -4,6 +4,8 @@ import chat_agent
 from chat_agent import schemas
 from chat_agent.agents.tool import MAX_OUTPUT
 from chat_agent.event_log import translator
+from chat_agent.guardrails.keyword_list import KeywordPattern
+from chat_agent.guardrails.messages import CHUNK
 from chat_agent.memory import grounding
 from chat_agent.memory.grounding import is_grounded
 from chat_agent.protocols import requests
@@ -14,6 +16,10 @@ from testkit.linear_time import Use, expressions, find_slow
 
 # Made at once, however long they are, and no text is nearly one of them at every place.
 SECRETS = ["a" * 7999 + "b", "ab" * 4000, *(f"key {number}" * 1000 for number in range(8))]
+# Many that nearly stand at every place.
+WORDS = KeywordPattern(
+    [*(f"{'a ' * 90}{number}" for number in range(100)), *("a " * size for size in range(1, 90))][::-1]
+)
 FUNCTIONS = {
     "a message": Use(lambda text: schemas.ChatRequest(message=text), schemas.MAX_MESSAGE),
     "a message of another protocol": Use(TypeAdapter(requests.Text).validate_python, schemas.MAX_MESSAGE),
@@ -21,6 +27,7 @@ FUNCTIONS = {
     "an output": Use(translator.redact, None),
     "what a note rests on": Use(lambda text: is_grounded(text[:1000], text), grounding.MAX_MESSAGE),
     "the longest output": Use(translator.redact, MAX_OUTPUT),
+    "words of a list": Use(lambda text: WORDS.search(text, partial=True), CHUNK),
     "an output with secrets": Use(lambda text: Mask(SECRETS).limited(text, MAX_OUTPUT), None),
 }
 

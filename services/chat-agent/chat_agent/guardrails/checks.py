@@ -6,9 +6,9 @@ Bounded, so that a text that arrives in pieces need not be held back for long.
 import ipaddress
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from urllib.parse import urlsplit
 
 import regex
@@ -22,6 +22,7 @@ from chat_agent.guardrails.config import (
     UrlFilter,
     UrlFilterConfig,
 )
+from chat_agent.guardrails.keyword_list import KeywordPattern, keyword_pattern
 
 # Returns how many characters of a match count, 0 for none.
 Measure = Callable[[str], int]
@@ -35,7 +36,7 @@ class Check:
     """A pattern, and what a match means: it is masked where there is a mask, else it ends the run."""
 
     guardrail: str
-    pattern: regex.Pattern[str]
+    pattern: regex.Pattern[str] | KeywordPattern
     measure: Measure
     mask: str | None = None
 
@@ -127,42 +128,54 @@ def secret_keys(guardrail: SecretKeys) -> Iterator[Check]:
 
 def url_filter(guardrail: UrlFilter) -> Iterator[Check]:
     """Return the check for URLs that are not allowed."""
-    yield Check(guardrail.name, regex.compile(URL), whole_if(partial(is_forbidden_url, guardrail.config)))
+    yield Check(guardrail.name, regex.compile(URL), whole_if(AllowedUrls(guardrail.config).forbid))
 
 
-def is_forbidden_url(config: UrlFilterConfig, text: str) -> bool:
-    """Return whether a URL is none of those that are allowed."""
-    url = text if "://" in text else f"https://{text}"
-    try:
-        parts = urlsplit(url.rstrip(".,;:!?)]}"))
-        host = (parts.hostname or "").rstrip(".")
-    except ValueError:
-        return True
-    if parts.scheme not in config.allowed_schemes or (config.block_userinfo and "@" in parts.netloc):
-        return True
-    return not any(is_allowed(entry, host, parts.path, config) for entry in config.url_allow_list)
+@dataclass(frozen=True)
+class AllowedUrls:
+    """The URLs that a filter lets pass."""
 
+    config: UrlFilterConfig
 
-def is_allowed(entry: str, host: str, path: str, config: UrlFilterConfig) -> bool:
-    """Return whether an entry of the list (a host, with or without a path) allows a host and path."""
-    allowed = urlsplit(entry if "://" in entry else f"//{entry}")
-    name, start = (allowed.hostname or "").rstrip("."), allowed.path.rstrip("/")
-    is_host = host == name or (config.allow_subdomains and host.endswith(f".{name}"))
-    return is_host and (path == start or path.startswith(f"{start}/"))
+    @cached_property
+    def starts(self) -> Mapping[str, Sequence[str]]:
+        """Where the path of a URL may begin, by host."""
+        starts: dict[str, list[str]] = {}
+        for entry in self.config.url_allow_list:
+            allowed = urlsplit(entry if "://" in entry else f"//{entry}")
+            host = (allowed.hostname or "").rstrip(".")
+            starts.setdefault(host, []).append(allowed.path.rstrip("/"))
+        return starts
+
+    def forbid(self, text: str) -> bool:
+        """Return whether a URL is none of those that are allowed."""
+        url = text if "://" in text else f"https://{text}"
+        try:
+            parts = urlsplit(url.rstrip(".,;:!?)]}"))
+            host = (parts.hostname or "").rstrip(".")
+        except ValueError:
+            return True
+        if parts.scheme not in self.config.allowed_schemes:
+            return True
+        if self.config.block_userinfo and "@" in parts.netloc:
+            return True
+        return not any(
+            parts.path == start or parts.path.startswith(f"{start}/")
+            for name in self._names(host)
+            for start in self.starts.get(name, ())
+        )
+
+    def _names(self, host: str) -> Iterator[str]:
+        """Yield the names of a list that stand for a host."""
+        yield host
+        while self.config.allow_subdomains and "." in host:
+            host = host.partition(".")[2]
+            yield host
 
 
 def keywords(guardrail: Keywords) -> Iterator[Check]:
-    """Return the check for words of a list, the longest first."""
-    words = sorted(guardrail.config.keywords, key=len, reverse=True)
-    pattern = "|".join(map(keyword_pattern, words))
-    yield Check(guardrail.name, regex.compile(pattern, regex.IGNORECASE), len)
-
-
-def keyword_pattern(word: str) -> str:
-    """Return the pattern of a word, which is no part of another one where words are written apart."""
-    before = r"(?<![a-z0-9])" if word[0].isascii() and word[0].isalnum() else ""
-    after = r"(?![a-z0-9])" if word[-1].isascii() and word[-1].isalnum() else ""
-    return f"{before}{regex.escape(word)}{after}"
+    """Return the check for words of a list."""
+    yield Check(guardrail.name, keyword_pattern(tuple(guardrail.config.keywords)), len)
 
 
 def checks_of(bundle: Bundle) -> tuple[Check, ...]:

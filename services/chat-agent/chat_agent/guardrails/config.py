@@ -4,10 +4,11 @@ https://openai.github.io/openai-guardrails-python/quickstart/
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import orjson
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from chat_agent.guardrails.model_based import (
     Config,
@@ -22,6 +23,8 @@ from chat_agent.schemas import Stage
 Entity = Literal["CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "PHONE_NUMBER", "US_SSN"]
 STAGES: tuple[Stage, ...] = ("pre_flight", "input", "output", "tool")
 MAX_GUARDRAILS, MAX_LIST = 20, 500
+# Of all words of a list together.
+MAX_KEYWORD_CHARACTERS = 20_000
 
 
 class PersonalDataConfig(Config):
@@ -43,10 +46,19 @@ class SecretKeysConfig(Config):
     threshold: Literal["strict", "balanced", "permissive"] = "balanced"
 
 
+def check_url(value: str) -> str:
+    """Return an entry of a list of URLs; raises ValueError for one that cannot be read."""
+    urlsplit(value if "://" in value else f"//{value}")
+    return value
+
+
+AllowedUrl = Annotated[Word, AfterValidator(check_url)]
+
+
 class UrlFilterConfig(Config):
     """Which URLs may be named; all others end the run."""
 
-    url_allow_list: list[Word] = Field(default_factory=list, max_length=MAX_LIST)
+    url_allow_list: list[AllowedUrl] = Field(default_factory=list, max_length=MAX_LIST)
     allowed_schemes: list[Word] = Field(default_factory=lambda: ["https"], max_length=MAX_LIST)
     block_userinfo: bool = True
     allow_subdomains: bool = False
@@ -56,6 +68,13 @@ class KeywordsConfig(Config):
     """Words that end the run, in any case."""
 
     keywords: list[Word] = Field(min_length=1, max_length=MAX_LIST)
+
+    @model_validator(mode="after")
+    def limit_characters(self) -> Self:
+        """Refuse a list that is too long as a whole."""
+        if sum(map(len, self.keywords)) > MAX_KEYWORD_CHARACTERS:
+            raise ValueError(f"keywords have more than {MAX_KEYWORD_CHARACTERS} characters together")
+        return self
 
 
 class PersonalData(Config):

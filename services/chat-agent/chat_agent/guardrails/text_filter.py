@@ -7,6 +7,7 @@ from servicekit.errors import ServiceError
 
 from chat_agent.errors import GuardrailTriggered, GuardrailUnavailable
 from chat_agent.guardrails.checks import Check
+from chat_agent.guardrails.keyword_list import Occurrence
 from chat_agent.schemas import Stage
 
 # Patterns look at the character before a match.
@@ -57,7 +58,7 @@ class CheckFilter:
             position = self._judge(match, passed)
         return self._pass(passed, len(self._text))
 
-    def _judge(self, match: regex.Match[str], passed: list[str]) -> int:
+    def _judge(self, match: regex.Match[str] | Occurrence, passed: list[str]) -> int:
         """Mask a match, or end the run for it, where it is valid; return where to look on."""
         length = self._check.measure(match[0])
         if not length:
