@@ -10,7 +10,7 @@ import httpx
 import pytest
 from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.erasure.worker import create_erasure_worker
-from chat_agent.mcp_servers.sign_ins import GRANT
+from chat_agent.mcp_servers.grants import GRANT
 from chat_agent.models import Base
 from chat_agent.settings import Settings
 from chat_agent.worker import retention_rules

@@ -2,18 +2,21 @@
 
 import base64
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from chat_agent.mcp_servers import oauth_http
+from chat_agent.main import create_app
+from chat_agent.mcp_servers import oauth_http, refreshes
 from chat_agent.settings import Settings
 from testkit.databases import query
+from testkit.eventually import until
 from testkit.live_server import serving
 
-from .client_helpers import error_of, in_parallel, payloads_of, read_events, read_run, start_run
+from .client_helpers import RUNS, error_of, in_parallel, payloads_of, read_events, read_run, start_run
 from .mcp_server import ECHO, AuthorizationServer, StatelessServer
 from .test_mcp_servers import SERVERS, agent_with, confirm, put, read_server, refresh
 
@@ -227,6 +230,89 @@ def test_two_replicas_redeem_one_grant(
     assert {output["output"] for output in outputs} == {'pay: {"amount": 5}'}
     assert accounts.refreshed == 1
     assert state_of(member) == "connected"
+
+
+@pytest.fixture
+def slow_accounts(
+    accounts: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[AuthorizationServer]:
+    """Return the authorization server, which does not answer refreshes until the test lets it."""
+    monkeypatch.setattr(oauth_http, "SECONDS", 60.0)
+    monkeypatch.setattr(refreshes, "LEASE", timedelta(minutes=2))
+    accounts.is_answering = False
+    yield accounts
+    accounts.is_answering = True
+
+
+def expired_sign_in(client: httpx.Client, accounts: AuthorizationServer) -> httpx.Client:
+    """Sign a person in whose token has to be refreshed before it is used."""
+    accounts.lifetime = 0
+    accounts.is_answering, was_answering = True, accounts.is_answering
+    sign_in(client, accounts)
+    accounts.is_answering, accounts.lifetime = was_answering, 3600
+    return client
+
+
+def test_refreshes_that_are_not_answered_hold_no_connections(
+    settings: Settings,
+    person: Person,
+    tenant: UUID,
+    admin: httpx.Client,
+    slow_accounts: AuthorizationServer,
+) -> None:
+    people = [expired_sign_in(person(tenant, f"user:{uuid4()}"), slow_accounts) for _ in range(4)]
+    # Of two connections.
+    with serving(create_app(settings.model_copy(update={"database_pool_size": 1}))) as at:
+        runs = [start_run(one, CALL, at, agent_type="support") for one in people]
+        until(lambda: slow_accounts.arrived == len(people), describe=lambda: slow_accounts.arrived)
+        for one, run in zip(people, runs, strict=True):
+            assert one.get(f"{at}{RUNS}/{run['id']}").json()["status"] == "running"
+            assert one.get(f"{at}{SIGN_IN}").json()["state"] == "connected"
+        slow_accounts.is_answering = True
+        outputs = [output_after(one, run, 0, at) for one, run in zip(people, runs, strict=True)]
+    assert {output["output"] for output in outputs} == {'pay: {"amount": 5}'}
+    assert slow_accounts.refreshed == len(people)
+
+
+def test_a_refresh_that_fails_fails_for_whoever_waits(
+    member: httpx.Client, slow_accounts: AuthorizationServer, other_url: str
+) -> None:
+    expired_sign_in(member, slow_accounts)
+    places = ["", other_url] * 2
+    runs = [start_run(member, CALL, at, agent_type="support") for at in places]
+    until(lambda: slow_accounts.arrived)
+    slow_accounts.refusal, slow_accounts.is_answering = (500, {}), True
+    outputs = [output_after(member, run, 0, at) for run, at in zip(runs, places, strict=True)]
+    assert all("authorization server" in output["output"] for output in outputs)
+    assert state_of(member) == "connected"
+
+
+def test_the_lease_of_a_killed_replica_ends(
+    member: httpx.Client, accounts: AuthorizationServer, settings: Settings
+) -> None:
+    expired_sign_in(member, accounts)
+    database = settings.database_url.get_secret_value()
+    claim = """update mcp_sign_ins set refresh_lease_expires_at = now() + interval '2 seconds'
+        where id = (select id from mcp_sign_ins order by created_at desc limit 1)
+        returning id, refresh_lease_expires_at"""
+    ((id, expires_at),) = query(database, claim)
+    output = output_after(member, start_run(member, CALL, agent_type="support"))
+    assert (output["output"], accounts.refreshed) == ('pay: {"amount": 5}', 1)
+    ((refreshed_at,),) = query(database, "select updated_at from mcp_sign_ins where id = $1", id)
+    assert refreshed_at > expires_at
+
+
+def test_a_token_that_arrives_after_the_person_has_signed_out_is_revoked(
+    member: httpx.Client, slow_accounts: AuthorizationServer
+) -> None:
+    expired_sign_in(member, slow_accounts)
+    start_run(member, CALL, agent_type="support")
+    until(lambda: slow_accounts.arrived)
+    member.delete(SIGN_IN).raise_for_status()
+    slow_accounts.is_answering = True
+    until(lambda: len(slow_accounts.revoked) == 2, describe=lambda: slow_accounts.revoked)
+    assert slow_accounts.revoked[1] in slow_accounts.newest.values()
+    assert state_of(member) == "revoked"
 
 
 def test_a_token_that_the_server_refuses_is_refreshed_once(

@@ -10,8 +10,8 @@ from servicekit.retention import RetentionRule
 from sqlalchemy import Text, cast, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.mcp_servers.grants import ATTEMPT, CLIENT, GRANT
 from chat_agent.mcp_servers.schemas import ExportedSignIn
-from chat_agent.mcp_servers.sign_ins import ATTEMPT, CLIENT, GRANT
 from chat_agent.mcp_servers.tables import McpServer, McpSignIn
 from chat_agent.models import Base
 from chat_agent.tenant_secrets.tables import StoredSecret

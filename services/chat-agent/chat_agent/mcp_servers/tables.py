@@ -50,5 +50,7 @@ class McpSignIn(Base):
     # Of a sign-in that was begun: the digest of its `state`, and until when it may be completed.
     state_hash: Mapped[str | None]
     attempt_expires_at: Mapped[datetime | None]
+    # While a replica refreshes the token; no other one does before that.
+    refresh_lease_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
