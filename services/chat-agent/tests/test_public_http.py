@@ -1,17 +1,21 @@
 """Tools reach public hosts only: whatever an address is called, and wherever it leads later."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx2
 import pytest
 from chat_agent.clients import public_hosts
 from chat_agent.clients.public_http import RequestForbidden, ResponseTooLarge, create_client
+from chat_agent.clients.tenant_http import MAX_REQUESTS, TenantClients, TooManyRequests
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
+from testkit.eventually import until_async
 from testkit.live_server import serving
 from testkit.supplied_urls import WHERE_CALLED, refused
 
@@ -116,3 +120,45 @@ async def test_a_response_that_is_too_large_ends(server: str, path: str) -> None
     async with client_for(server) as client:
         with pytest.raises(ResponseTooLarge):
             await client.get(f"{server}/{path}")
+
+
+class SilentServer:
+    """Answers no request until it is released."""
+
+    def __init__(self) -> None:
+        self.arrived = 0
+        self.released = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.arrived += 1
+        await self.released.wait()
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async def has(self, requests: int) -> bool:
+        return self.arrived == requests
+
+
+async def test_servers_that_do_not_answer_use_up_the_connections_of_their_tenant_alone() -> None:
+    server, slow, other = SilentServer(), uuid4(), uuid4()
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listener:
+        host = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        clients = TenantClients(frozenset({host}))
+
+        def start(tenant_id: Any, wait: float = 60) -> asyncio.Task[httpx2.Response]:
+            timeout = httpx2.Timeout(60, pool=wait)
+            return asyncio.create_task(clients.find(tenant_id).get(f"http://{host}/", timeout=timeout))
+
+        under_way = [start(slow) for _ in range(MAX_REQUESTS + 1)]
+        await until_async(lambda: server.has(MAX_REQUESTS))
+        with pytest.raises(TooManyRequests, match="requests of this tenant's tools are under way"):
+            await start(slow, 0.1)
+        # Another tenant's is sent, and of the slow one's no more than before.
+        under_way.append(start(other))
+        await until_async(lambda: server.has(MAX_REQUESTS + 1))
+        server.released.set()
+        responses = await asyncio.gather(*under_way)
+        await clients.aclose()
+    assert {response.status_code for response in responses} == {204}
+    assert server.arrived == MAX_REQUESTS + 2

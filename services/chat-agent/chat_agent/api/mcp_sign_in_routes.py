@@ -9,7 +9,7 @@ from sqlalchemy import select
 from chat_agent.api.dependencies import ManagerDep, Writer
 from chat_agent.api.start_run import answer_approvals
 from chat_agent.execution.manager import RunManager
-from chat_agent.mcp_servers import schemas, sign_ins, store
+from chat_agent.mcp_servers import grants, schemas, sign_ins, store
 from chat_agent.mcp_servers.definition import ServerName
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.models import Approval, Run, RunStatus
@@ -25,7 +25,7 @@ async def get_mcp_sign_in(name: Name, caller: Writer, manager: ManagerDep) -> sc
     """Return whether the caller has signed in for an MCP server."""
     server = await find_server(manager, caller, name)
     async with manager.database.begin() as session:
-        row = await sign_ins.find(session, server, caller.user_id)
+        row = await grants.find(session, server, caller.user_id)
     return schemas.SignInStatus.model_validate({"server": name, "state": row.state if row else "needs_login"})
 
 
@@ -33,7 +33,7 @@ async def get_mcp_sign_in(name: Name, caller: Writer, manager: ManagerDep) -> sc
 async def begin_mcp_sign_in(name: Name, caller: Writer, manager: ManagerDep) -> schemas.SignInStart:
     """Begin to sign in: return the address to open in the caller's browser."""
     server = await find_server(manager, caller, name)
-    url, expires_at = await manager.mcp.sign_ins.begin(server, caller.user_id)
+    url, expires_at = await manager.mcp.sign_ins_for(server).begin(server, caller.user_id)
     return schemas.SignInStart(authorization_url=url, expires_at=expires_at)
 
 
@@ -43,7 +43,8 @@ async def complete_mcp_sign_in(
 ) -> schemas.SignInStatus:
     """Complete a sign-in that the caller has begun; runs that waited for it go on."""
     server = await find_server(manager, caller, name)
-    await manager.mcp.sign_ins.complete(server, caller.user_id, response.state, response.code, response.iss)
+    own = manager.mcp.sign_ins_for(server)
+    await own.complete(server, caller.user_id, response.state, response.code, response.iss)
     await resume_runs(manager, caller, name)
     return schemas.SignInStatus(server=name, state="connected")
 
@@ -51,7 +52,8 @@ async def complete_mcp_sign_in(
 @router.delete("", status_code=status.HTTP_204_NO_CONTENT)
 async def revoke_mcp_sign_in(name: Name, caller: Writer, manager: ManagerDep) -> None:
     """End the caller's sign-in, and revoke its tokens."""
-    await manager.mcp.sign_ins.revoke(await find_server(manager, caller, name), caller.user_id)
+    server = await find_server(manager, caller, name)
+    await manager.mcp.sign_ins_for(server).revoke(server, caller.user_id)
 
 
 async def find_server(manager: RunManager, caller: Principal, name: str) -> RegisteredServer:

@@ -37,15 +37,21 @@ class ResponseTooLarge(httpx2.RequestError):
 
 
 def create_client(private_hosts: frozenset[str] = frozenset()) -> httpx2.AsyncClient:
-    """Return a client with time and size limits; `private_hosts` (`host:port`) it reaches all the same.
+    """Return a client with time and size limits; `private_hosts` (`host:port`) it reaches all the same."""
+    return client_on(PublicTransport(private_hosts))
+
+
+def client_on(transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncClient:
+    """Return a client with time limits.
 
     Redirects are not followed unless a call says so; each is checked as the first address is.
     """
-    # It serves all tenants: what a server sets as a cookie for one is not sent for another.
+    # What a server sets as a cookie for one call is not sent with another.
     # A compressed response of a few kilobytes may hold gigabytes.
     headers = {"Accept-Encoding": "identity", "User-Agent": "acme"}
     return httpx2.AsyncClient(
-        transport=PublicTransport(private_hosts),
+        transport=transport,
+        trust_env=False,
         timeout=TIMEOUT,
         headers=headers,
         max_redirects=5,

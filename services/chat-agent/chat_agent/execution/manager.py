@@ -26,12 +26,12 @@ from chat_agent.agent_definitions.builder import AgentBuilder, Graph
 from chat_agent.agent_definitions.selection import AgentSelection, AgentSelector
 from chat_agent.agent_definitions.variables import Values
 from chat_agent.budgets import Budgets
-from chat_agent.clients import public_http
 from chat_agent.clients.auth import SCOPE as MEMBERS_SCOPE
 from chat_agent.clients.auth import MembershipClient
 from chat_agent.clients.billing import SCOPE as BILLING_SCOPE
 from chat_agent.clients.billing import BillingClient
 from chat_agent.clients.conversation import SCOPE, ConversationClient
+from chat_agent.clients.tenant_http import TenantClients
 from chat_agent.direct_models import find_model
 from chat_agent.event_log.store import EventSource, EventStore
 from chat_agent.event_log.writer import EventWriter
@@ -89,9 +89,7 @@ class RunManager:
         self.plain_calls = self._models.plain_calls
         self.provider_keys = ProviderKeys(resources.database, settings.secret_keys)
         self.guard = MessageGuard(settings.guardrails)
-        self._http = public_http.create_client(
-            settings.tool_private_hosts | {load_settings(WebSearchSettings).host}
-        )
+        self._http = TenantClients(settings.tool_private_hosts | {load_settings(WebSearchSettings).host})
         self.mcp = McpAccess(
             resources.database, self._http, settings.tool_private_hosts, settings.secret_keys
         )
@@ -271,6 +269,7 @@ class RunManager:
     async def close(self) -> None:
         """Wait for the work in the background, cancel what is left of it, and close the connections."""
         await self._tasks.close(FINISH_SECONDS)
+        await self.mcp.refreshes.close(FINISH_SECONDS)
         await self.budgets.close()
         await self._models.close()
         await self._http.aclose()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-import httpx2
 from agents import RunConfig
 from redis.asyncio import Redis
 from servicekit.database import Database
@@ -21,6 +20,7 @@ from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.budgets import Budgets
 from chat_agent.clients.auth import MembershipClient
 from chat_agent.clients.conversation import ConversationClient
+from chat_agent.clients.tenant_http import TenantClients
 from chat_agent.event_log.writer import EventWriter
 from chat_agent.guardrails.taint import Taint
 from chat_agent.http_tools.secrets import read_secret
@@ -46,7 +46,7 @@ class RunServices:
     budgets: Budgets
     conversations: ServiceClient
     # Of the tools.
-    http: httpx2.AsyncClient
+    http: TenantClients
     config: RunConfig
     # Checks what tools give.
     tool_guard: ToolGuard | None
@@ -78,7 +78,7 @@ class RunServices:
             user_id=run.user_id,
             run_id=run.id,
             conversation_id=run.conversation_id,
-            http=self.http,
+            http=self.http.find(run.tenant_id),
             conversations=conversations,
             journal=journal,
             taint=taint,

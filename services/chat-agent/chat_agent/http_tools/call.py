@@ -12,6 +12,7 @@ from agents.tool_context import ToolContext
 from chat_agent.agents.approvals import Policy, approval_policy
 from chat_agent.agents.tool import Limits, RunContext, guarded, is_for_members
 from chat_agent.clients.public_http import RequestForbidden, ResponseTooLarge
+from chat_agent.clients.tenant_http import TooManyRequests
 from chat_agent.errors import ToolFailed
 from chat_agent.http_tools.definition import HttpTool
 from chat_agent.http_tools.errors import ServerUnavailable
@@ -99,6 +100,8 @@ class HttpCall:
             raise ToolFailed(f"The response is too large: {error}.") from None
         except (httpx2.ProtocolError, httpx2.UnsupportedProtocol):
             raise ToolFailed("The server does not speak HTTP as it should.") from None
+        except TooManyRequests as error:
+            raise ToolFailed(f"{error}.") from None
         except httpx2.TimeoutException:
             raise ServerUnavailable("The server does not answer in time.") from None
         except (httpx2.TransportError, OSError):

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import httpx2
 from servicekit.database import Database
 
+from chat_agent.clients.tenant_http import TenantClients
 from chat_agent.mcp_servers.client import McpClient
 from chat_agent.mcp_servers.definition import OAuth
 from chat_agent.mcp_servers.oauth_http import OAuthHttp
@@ -41,16 +41,16 @@ class McpAccess:
 
     database: Database
     # Reaches public hosts only, and those that the operator allows.
-    http: httpx2.AsyncClient
+    http: TenantClients
     private_hosts: frozenset[str]
     # Of tenants' secrets.
     keys: Keys
     refreshes: TaskSet = field(default_factory=TaskSet)
 
-    @property
-    def sign_ins(self) -> SignIns:
-        """The sign-ins of persons."""
-        return SignIns(self.database, OAuthHttp(self.http, self.private_hosts), self.keys, self.refreshes)
+    def sign_ins_for(self, server: RegisteredServer) -> SignIns:
+        """Return the sign-ins of persons for a server."""
+        http = OAuthHttp(self.http.find(server.tenant_id), self.private_hosts)
+        return SignIns(self.database, http, self.keys, self.refreshes)
 
     async def client_for(
         self, server: RegisteredServer, user_id: str, rejected: str | None = None
@@ -63,10 +63,10 @@ class McpAccess:
         secrets, token = await self.secret_values(server), None
         values = {header: one.value(secrets) for header, one in config.secret_headers.items()}
         if isinstance(config.auth, OAuth):
-            token = await self.sign_ins.access_token(server, user_id, rejected)
+            token = await self.sign_ins_for(server).access_token(server, user_id, rejected)
             values["Authorization"] = f"Bearer {token}"
         headers = {**config.plain_headers, **values}
-        client = McpClient(self.http, config.url, headers, config.timeout_seconds)
+        client = McpClient(self.http.find(server.tenant_id), config.url, headers, config.timeout_seconds)
         return AuthorizedClient(client, secrets_in([*secrets.values(), *values.values()]), token)
 
     async def secret_values(self, server: RegisteredServer) -> dict[str, str]:

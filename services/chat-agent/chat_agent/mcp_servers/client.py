@@ -16,6 +16,7 @@ from mcp.shared.inbound import encode_header_value
 from opentelemetry import propagate
 
 from chat_agent.clients.public_http import PRIVATE_HOSTS_HINT, RequestForbidden, ResponseTooLarge
+from chat_agent.clients.tenant_http import TooManyRequests
 from chat_agent.mcp_servers.errors import (
     InvalidMcpResponse,
     McpAccessDenied,
@@ -116,6 +117,8 @@ class McpClient:
             raise InvalidMcpResponse(f"The MCP server's response is not read: {error}.") from None
         except RequestForbidden as error:
             raise McpCallFailed(f"The MCP server may not be called: {error}. {PRIVATE_HOSTS_HINT}") from None
+        except TooManyRequests as error:
+            raise McpServerUnavailable(f"{error}.") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError):
             # Not from it: its text may quote a header.
             raise McpServerUnavailable("The MCP server does not answer.") from None

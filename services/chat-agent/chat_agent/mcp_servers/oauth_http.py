@@ -10,6 +10,7 @@ import httpx2
 import orjson
 
 from chat_agent.clients.supplied_urls import is_encrypted
+from chat_agent.clients.tenant_http import TooManyRequests
 from chat_agent.mcp_servers.errors import McpServerUnavailable, McpSignInFailed
 
 SECONDS = 5.0
@@ -55,6 +56,8 @@ class OAuthHttp:
             # Of the whole: of a server that sends a byte now and then, each read would be in time.
             async with asyncio.timeout(SECONDS):
                 return await self.http.request(method, url, timeout=SECONDS, **options)
+        except TooManyRequests as error:
+            raise McpServerUnavailable(f"{error}.") from None
         except (httpx2.TransportError, TimeoutError) as error:
             raise McpServerUnavailable("The authorization server does not answer.") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:

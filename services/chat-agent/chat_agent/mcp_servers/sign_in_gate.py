@@ -35,7 +35,7 @@ class SignInGate:
 
     async def _is_signed_in(self, user_id: str) -> bool:
         try:
-            await self.access.sign_ins.access_token(self.server, user_id)
+            await self.access.sign_ins_for(self.server).access_token(self.server, user_id)
         except McpSignInRequired:
             return False
         except (McpServerUnavailable, McpSignInFailed):
