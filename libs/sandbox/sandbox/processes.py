@@ -22,8 +22,8 @@ left=$3
 while [ "$left" -gt 0 ] && kill -0 "$1"; do sleep 1; left=$((left - 1)); done
 kill -s KILL -- "-$1"
 """
-# Below what Linux, macOS and IANA (RFC 6335) call ephemeral.
-NON_EPHEMERAL_PORTS = range(20_000, 32_000)
+# Below what Linux, macOS and IANA (RFC 6335) call ephemeral, and below the blocks of ports of whole stacks.
+NON_EPHEMERAL_PORTS = range(10_000, 20_000)
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 _MAX_SECONDS_PER_LOOK = 5.0
 # A database writes down what it has in memory.
@@ -77,11 +77,20 @@ def unprivileged() -> Account | None:
 def free_port() -> int:
     """Find a TCP port on 127.0.0.1 that was free a moment ago.
 
-    The system gives it to nobody who asks for just any, so that nobody gets it meanwhile by chance.
+    The system gives it to nobody who asks for just any, and no other call returns it while this process
+    runs: a server may take its time until it listens.
     """
     while True:
         port = random.choice(NON_EPHEMERAL_PORTS)  # noqa: S311  # a place, not a secret
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        # Of UDP, which has ports of its own.
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            reservation.bind(("127.0.0.1", port))
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            reservation.close()
+        else:
+            reservation.detach()
             return port
 
 

@@ -1,5 +1,6 @@
-"""Waiting for processes, on a machine that stands still now and then."""
+"""Waiting for processes, on a machine that stands still now and then, and ports for them."""
 
+import random
 from collections.abc import Iterable
 from itertools import chain, count, repeat
 from types import SimpleNamespace
@@ -27,3 +28,10 @@ def test_waiting_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> 
     set_clock(monkeypatch, count(0.0))
     looks = repeat(False, 61)
     assert not processes.wait_until(lambda: next(looks), seconds=60)
+
+
+def test_a_port_is_found_once_also_while_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = processes.free_port()
+    draws = chain([first], random.sample(processes.NON_EPHEMERAL_PORTS, 100))
+    monkeypatch.setattr(processes, "random", SimpleNamespace(choice=lambda _: next(draws)))
+    assert processes.free_port() != first
