@@ -184,12 +184,13 @@ async def pass_time(redis: Redis, slot: Concurrency) -> None:
 
 async def test_a_lease_in_use_outlasts_its_ttl(limits: Limits, until: Any) -> None:
     async def outlasts() -> bool:
-        async with limits.lease("held", limit=1, ttl=0.6):
-            await admitted(limits, Concurrency("clock", 1, ttl=0.7))
-            await until(lambda: admitted(limits, Concurrency("clock", 1, ttl=0.7)))
-            return not await admitted(limits, Concurrency("held", 1, ttl=0.6))
+        held, longer = str(uuid4()), Concurrency(str(uuid4()), 1, ttl=0.7)
+        async with limits.lease(held, limit=1, ttl=0.6):
+            assert await admitted(limits, longer)
+            await until(lambda: admitted(limits, longer))
+            return not await admitted(limits, Concurrency(held, 1))
 
-    # It is lost while the machine stands still for longer than that.
+    # A lease is lost while the machine stands still for longer than its ttl.
     await until(outlasts)
 
 
