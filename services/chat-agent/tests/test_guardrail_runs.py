@@ -13,7 +13,7 @@ from chat_agent.settings import Settings
 from testkit.databases import query
 from testkit.live_server import NO_AUTHORITIES, serving
 
-from .client_helpers import RUNS, STREAM, read_events, start_run
+from .client_helpers import RUNS, STREAM, error_of, read_events, start_run
 
 CARD = "4111 1111 1111 1111"
 KEY = "sk-proj-abcdefghijklmnop"
@@ -58,6 +58,26 @@ def test_masks_what_a_person_writes_before_it_is_stored(
     assert messages[0] == ("user", "My card is <CREDIT_CARD>, thanks")
     assert CARD not in json.dumps(messages) + answer.text
     assert CARD not in everything_stored(settings)
+
+
+def test_masks_what_a_person_has_agents_remember_and_refuses_what_no_message_may_say(
+    ann: httpx.Client, settings: Settings
+) -> None:
+    memories = "/api/v1/memories"
+    memory = ann.post(memories, json={"text": f"My card is {CARD}"}).json()
+    assert memory["text"] == "My card is <CREDIT_CARD>"
+    path = f"{memories}/{memory['id']}"
+    corrected = ann.patch(path, json={"text": f"My cards are {CARD} and {CARD}"}).json()
+    assert corrected["text"] == "My cards are <CREDIT_CARD> and <CREDIT_CARD>"
+    before = len(audit_rows(settings))
+    refused = [
+        ann.post(memories, json={"text": f"My key is {KEY}"}),
+        ann.patch(f"{memories}/{corrected['id']}", json={"text": f"My key is {KEY}"}),
+    ]
+    assert {error_of(answer) for answer in refused} == {(400, "guardrail_triggered")}
+    assert len(audit_rows(settings)) == before + 2
+    assert CARD not in everything_stored(settings)
+    assert KEY not in everything_stored(settings)
 
 
 def audit_rows(settings: Settings) -> list[dict[str, Any]]:

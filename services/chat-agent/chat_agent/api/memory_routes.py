@@ -9,7 +9,9 @@ from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Page
 
-from chat_agent.api.dependencies import Reader, Writer
+from chat_agent.api.dependencies import ManagerDep, Reader, Writer
+from chat_agent.api.run_request import recorded_refusals
+from chat_agent.execution.manager import RunManager
 from chat_agent.memory import store
 from chat_agent.memory.schemas import MemoryCorrection, MemoryPage, NewMemory, StoredMemory
 from chat_agent.memory.store import Owner
@@ -28,16 +30,20 @@ async def list_memories(
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
-async def add_memory(new: NewMemory, caller: Writer, session: Session) -> StoredMemory:
+async def add_memory(new: NewMemory, caller: Writer, session: Session, manager: ManagerDep) -> StoredMemory:
     """Add what agents should know of you."""
+    new = new.model_copy(update={"text": await masked(manager, caller, new.text)})
     return StoredMemory.model_validate(await store.add(session, Owner.of(caller), new))
 
 
 @router.patch("/{memory_id}")
 async def correct_memory(
-    memory_id: UUID, correction: MemoryCorrection, caller: Writer, session: Session
+    memory_id: UUID, correction: MemoryCorrection, caller: Writer, session: Session, manager: ManagerDep
 ) -> StoredMemory:
     """Correct a memory: a new one supersedes it."""
+    if correction.text is not None:
+        text = await masked(manager, caller, correction.text)
+        correction = correction.model_copy(update={"text": text})
     memory = await store.correct(session, Owner.of(caller), memory_id, correction)
     return StoredMemory.model_validate(memory)
 
@@ -52,3 +58,12 @@ async def delete_memory(memory_id: UUID, caller: Deleter, session: Session) -> N
 async def delete_all_memories(caller: Deleter, session: Session) -> None:
     """Delete all that agents know of you."""
     await store.remove_all(session, Owner.of(caller))
+
+
+async def masked(manager: RunManager, caller: Principal, text: str) -> str:
+    """Return a text with the masks of the service's guardrails; raises GuardrailTriggered, which is recorded.
+
+    Models read memories as they read messages.
+    """
+    async with recorded_refusals(manager, caller):
+        return await manager.guard.text(text)

@@ -1,10 +1,12 @@
 """What a run shall answer, whichever protocol it came by; with masks, and with its content stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import JsonValue
 from servicekit.auth.tokens import Principal
 
 from chat_agent.agent_definitions.selection import AgentSelection
@@ -68,16 +70,25 @@ async def with_masks(
     guards = [manager.guard]
     if agent.first is not None and agent.first.guardrails is not None:
         guards.append(MessageGuard(agent.first.guardrails.config))
-    assert caller.tenant_id  # noqa: S101  # the token of a person has one
-    try:
+    async with recorded_refusals(manager, caller, agent=request.chat.agent_type):
         for guard in guards:
             request = request if guard.is_empty else await masked_by(guard, request)
+    return request
+
+
+@asynccontextmanager
+async def recorded_refusals(
+    manager: RunManager, caller: Principal, **about: JsonValue
+) -> AsyncIterator[None]:
+    """Record in the tenant's audit log when a guardrail refuses what the caller writes."""
+    assert caller.tenant_id  # noqa: S101  # the token of a person has one
+    try:
+        yield
     except GuardrailTriggered as error:
         async with transaction(manager.database) as session:
-            detail = {"agent": request.chat.agent_type, **error.extensions}
+            detail = {**about, **error.extensions}
             record_triggered(session, caller.tenant_id, caller.user_id, caller.session_id, **detail)
         raise
-    return request
 
 
 async def masked_by(guard: MessageGuard, request: RunRequest) -> RunRequest:
