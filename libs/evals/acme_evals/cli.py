@@ -33,8 +33,8 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Argument(help="Cases in YAML.")]
 Url = Annotated[str, typer.Option(envvar="ACME_URL", help="The gateway's address.")]
-Key = Annotated[str, typer.Option(envvar="ACME_TOKEN", help="An API key, or an access token.")]
-Email = Annotated[str, typer.Option(envvar="ACME_EMAIL", help="In place of a key, with ACME_PASSWORD.")]
+Token = Annotated[str, typer.Option(envvar="ACME_TOKEN", help="An access token or API key.")]
+Email = Annotated[str, typer.Option(envvar="ACME_EMAIL", help="In place of a token, with ACME_PASSWORD.")]
 PasswordText = Annotated[str, typer.Option(envvar="ACME_PASSWORD", hidden=True)]
 
 
@@ -42,7 +42,7 @@ PasswordText = Annotated[str, typer.Option(envvar="ACME_PASSWORD", hidden=True)]
 def run(  # noqa: PLR0913, PLR0917  # the options of a command
     file: File,
     url: Url = "http://127.0.0.1:8000",
-    key: Key = "",
+    token: Token = "",
     email: Email = "",
     password: PasswordText = "",
     agent: Annotated[str, typer.Option(help="Where a case names none.")] = "triage",
@@ -61,7 +61,7 @@ def run(  # noqa: PLR0913, PLR0917  # the options of a command
         loaded = cases.load(file)
         before = comparison.load_report(baseline) if baseline else None
         options = running.Options(url.rstrip("/"), agent, judge, concurrency, timeout, retries)
-        report = asyncio.run(running.evaluate(loaded, options, credentials_of(key, email, password)))
+        report = asyncio.run(running.evaluate(loaded, options, credentials_of(token, email, password)))
         if json:
             running.write_report(report, json)
     running.print_report(console, report, before)
@@ -80,14 +80,14 @@ def add_feedback(  # noqa: PLR0913, PLR0917  # the options of a command
     run: Annotated[str, typer.Option(help="The run whose answer was corrected.")],
     agent: Annotated[str, typer.Option(help="That gave the answer; by default, it is looked for.")] = "",
     url: Url = "http://127.0.0.1:8000",
-    key: Key = "",
+    token: Token = "",
     email: Email = "",
     password: PasswordText = "",
     judge: Annotated[bool, typer.Option(help="Or compare as text.")] = True,
 ) -> None:
     """Add a corrected answer to a file, as a case; comments and formatting of the file stay."""
     with exit_on_bad_input():
-        credentials = credentials_of(key, email, password)
+        credentials = credentials_of(token, email, password)
         corrected = asyncio.run(fetch(url, credentials, agent, run))
         is_new = feedback.add_case(file, feedback.case_of(corrected, judge))
     typer.echo(f"{file}: {'added' if is_new else 'has already'} the case 'feedback {run}'")
@@ -131,13 +131,13 @@ async def get(client: AcmeClient, path: str) -> Any:
         raise
 
 
-def credentials_of(key: str, email: str, password: str) -> Credentials:
+def credentials_of(token: str, email: str, password: str) -> Credentials:
     """Return the credentials that the options name; raises InvalidInput."""
-    if key:
-        return AccessToken(key)
+    if token:
+        return AccessToken(token)
     if email and password:
         return Password(email, password)
-    raise InvalidInput("Nothing to sign in with. Set ACME_TOKEN to an API key, or pass --key.")
+    raise InvalidInput("Nothing to sign in with. Set ACME_TOKEN to an API key, or pass it with --token.")
 
 
 @contextmanager

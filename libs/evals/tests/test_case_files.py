@@ -31,7 +31,7 @@ SAMPLE = Path(__file__).resolve().parents[3] / "docs" / "examples" / "agents.cas
 def test_what_is_wrong_is_named_by_its_place(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "cases.yaml"
     path.write_text(text)
-    result = CliRunner().invoke(app, ["run", str(path), "--key", "x"])
+    result = CliRunner().invoke(app, ["run", str(path), "--token", "x"])
     assert result.exit_code == 2
     assert f"{path}: " in result.stderr
     assert problem in result.stderr
@@ -43,9 +43,9 @@ def test_what_is_missing_is_bad_input(tmp_path: Path) -> None:
     report.write_text("{}")
     for arguments, problem in (
         (["run", str(path)], "ACME_TOKEN"),
-        (["run", str(tmp_path / "none.yaml"), "--key", "x"], "cannot be read"),
-        (["run", str(path), "--key", "x", "--baseline", str(report)], "is no report"),
-        (["run", str(path), "--key", "x", "--url", "http://127.0.0.1:9"], "http://127.0.0.1:9: "),
+        (["run", str(tmp_path / "none.yaml"), "--token", "x"], "cannot be read"),
+        (["run", str(path), "--token", "x", "--baseline", str(report)], "is no report"),
+        (["run", str(path), "--token", "x", "--url", "http://127.0.0.1:9"], "http://127.0.0.1:9: "),
     ):
         result = CliRunner().invoke(app, arguments)
         assert (result.exit_code, problem in result.stderr) == (2, True), result.stderr
