@@ -75,7 +75,7 @@ def breaking(root: Path, made: dict[Path, Json], reference: str) -> Iterator[str
 
 
 def git(root: Path, *arguments: str) -> str:
-    """Ask git; ends the program when git cannot answer."""
+    """Return the output of git; ends the program when git fails."""
     command = ["git", "-C", str(root), *arguments]
     answer = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  # our own words
     if answer.returncode:

@@ -293,7 +293,7 @@ async def reserve(target: Target, token: str, tenants: Sequence[UUID], number: i
 
 
 async def check(target: Target, token: dict[UUID, str], tenants: Sequence[UUID], number: int) -> None:
-    """Ask for one entitlement."""
+    """Request one entitlement."""
     tenant = tenants[number % len(tenants)]
     url = f"{target.url}/api/v1/billing/tenants/{tenant}/entitlements/messages"
     await target.send("GET", url, token[tenant])

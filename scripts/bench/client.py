@@ -77,7 +77,7 @@ class ExchangeProtocol(asyncio.Protocol):
 
 
 async def send(request: Request, seconds: float) -> Exchange:
-    """Ask once and hear the answer to its end, or for so long."""
+    """Send a request and read the response to its end, or for so long."""
     address = urlsplit(request.url)
     loop = asyncio.get_running_loop()
     try:

@@ -134,7 +134,7 @@ def loads(options: argparse.Namespace) -> Iterator[Load]:
 
 
 def unthrottled_load(options: argparse.Namespace) -> Load:
-    """Ask for as much as can be had."""
+    """Return the load that starts each turn when the one before has ended."""
     return Load(options.flat_out_streams, options.flat_out, options.tokens, rate=0, timeout=options.timeout)
 
 

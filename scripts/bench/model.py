@@ -25,7 +25,7 @@ ROUNDS, RUNS = 5, 10
 
 
 def build_request(tokens: int) -> str:
-    """Ask for an answer of this length."""
+    """Return the message to which the sandbox answers with this many tokens."""
     return f"Hi [sandbox: tokens={tokens}]"
 
 

@@ -77,7 +77,7 @@ def package(frame: str) -> str:
 
 
 def shares(title: str, counts: Counter[str], total: int) -> Table:
-    """Show the largest counts as shares of all the samples."""
+    """Return the table of the largest counts, as shares of all the samples."""
     table = Table("%", title)
     for name, count in counts.most_common(MAX_ROWS):
         table.add_row(f"{100 * count / total:.1f}", Text(name))

@@ -23,7 +23,7 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
 
 
 def measured_table(rows: Sequence[Row]) -> Table:
-    """Show what each load took on each system."""
+    """Return the table of what each load took on each system."""
     table = Table(title="Times in ms, CPU in ms a turn, memory in MB a stream")
     for column in ("load", "system", "first token p50/p99", "token delay p50/p99", "turn p50/p99"):
         table.add_column(column, justify="left" if column in {"load", "system"} else "right")
@@ -49,7 +49,7 @@ def cells(row: Row) -> Iterator[str]:
 
 
 def compared(rows: Sequence[Row]) -> Table:
-    """Show each system in proportion to the references."""
+    """Return the table of each system in proportion to the references."""
     table = Table(title="In proportion (token delay: ms more)")
     table.add_column("load")
     table.add_column("system")

@@ -102,7 +102,7 @@ async def measure(system: System, load: Load) -> Row:
 
 
 async def run_turns(request: Request, load: Load, turns: Iterable[None]) -> list[Exchange]:
-    """Hold turns, so many at once as there are streams, the first of each spread over the ramp."""
+    """Run turns, as many at once as there are streams, the first of each spread over the ramp."""
     remaining, exchanges = iter(turns), list[Exchange]()
     await asyncio.gather(
         *(run_stream(request, load, number, remaining, exchanges) for number in range(load.streams))
@@ -113,7 +113,7 @@ async def run_turns(request: Request, load: Load, turns: Iterable[None]) -> list
 async def run_stream(
     request: Request, load: Load, number: int, remaining: Iterator[None], exchanges: list[Exchange]
 ) -> None:
-    """Hold one turn after the other while there are some left."""
+    """Run one turn after the other while there are some left."""
     await asyncio.sleep(load.ramp * number / load.streams)
     for _ in remaining:
         exchanges.append(await send(request, load.timeout))

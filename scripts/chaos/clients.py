@@ -151,7 +151,7 @@ class RunClient:
 
 
 def error_code(body: bytes) -> str:
-    """Take the code out of a problem, if it is one."""
+    """Return the code of a problem, if it is one."""
     try:
         return str(httpx.Response(200, content=body).json()["code"])
     except (ValueError, KeyError, TypeError):

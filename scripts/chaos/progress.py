@@ -32,7 +32,7 @@ class ProgressLog:
 
     @asynccontextmanager
     async def line(self, describe: Callable[[], str]) -> AsyncIterator[None]:
-        """Show a line that is described anew again and again."""
+        """Display a line that is described anew again and again."""
         with self.console.status(describe()) as status:
             terminal = self.console.is_terminal
             show = status.update if terminal else self.print_line
@@ -45,7 +45,7 @@ class ProgressLog:
 
 
 async def call_repeatedly(show: Callable[[], None], seconds: float) -> None:
-    """Show something again and again."""
+    """Call a function again and again."""
     while True:
         await asyncio.sleep(seconds)
         show()

@@ -74,7 +74,7 @@ def describe_connections(clients: Sequence[RunClient]) -> str:
 
 
 def checks_table(wrong: Iterable[Mapping[str, int]]) -> Table:
-    """Show every check, with how much is wrong and with how many runs."""
+    """Return the table of all checks, with how much is wrong and with how many runs."""
     table = Table("check", "wrong", "in runs", box=None, pad_edge=False, header_style="dim")
     all_wrong = list(wrong)
     for name in [*checks.ALWAYS, *checks.COMPLETED]:
@@ -84,7 +84,7 @@ def checks_table(wrong: Iterable[Mapping[str, int]]) -> Table:
 
 
 def usage_table(runs: Sequence[RunRecord]) -> Table:
-    """Show what was used, by the runs' own count and by the model's: tokens in / out."""
+    """Return the table of tokens in / out, by the runs' own count and by the model's."""
     columns = ("tokens in / out", "runs", "used", "estimated", "model answered", "and broke off")
     table = Table(*columns, box=None, pad_edge=False, header_style="dim")
     undisturbed = [run for run in runs if run.is_undisturbed]

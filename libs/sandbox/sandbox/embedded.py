@@ -162,7 +162,7 @@ class Valkey(EmbeddedServer):
         return Child(self.name, argv, log=self.log, inherits=[lock])
 
     def _is_ready(self, pid: int) -> bool:
-        """Ask who answers at the port: it could be another's."""
+        """Return whether the process answers at its port, and not another."""
         question = f"AUTH {self._password()}\r\nINFO server\r\n"
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=0.5) as connection:

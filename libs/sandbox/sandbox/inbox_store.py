@@ -21,7 +21,7 @@ _TEST_ADDRESSES = {"bounced@resend.dev": "bounced", "complained@resend.dev": "co
 
 
 def bare_address(address: str) -> str:
-    """Take the address out of `Name <address>`, in lower case."""
+    """Return the address in `Name <address>`, in lower case."""
     return address.rpartition("<")[2].removesuffix(">").strip().lower()
 
 
@@ -151,7 +151,7 @@ class InboxStore:
         return mail_id
 
     def get(self, mail_id: str) -> StoredMail | None:
-        """Look a mail up."""
+        """Return a mail, if there is one."""
         return self._mails.get(mail_id)
 
     def inbox(self, to: str | None = None) -> list[StoredMail]:
@@ -159,14 +159,14 @@ class InboxStore:
         return [mail for mail in self._mails.values() if to is None or bare_address(to) in mail.recipients]
 
     def clear(self) -> None:
-        """Forget mails, attempts, idempotency keys and faults."""
+        """Delete mails, attempts, idempotency keys and faults."""
         for store in (self._mails, self._cached_responses, self.attempts, self.faults):
             store.clear()
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
     def get_cached_response(self, path: str, key: str) -> CachedResponse | None:
-        """Look up what was answered to an idempotency key within a day."""
+        """Return the response to an idempotency key within a day, if there was one."""
         yesterday = self._clock() - _DAY
         self._cached_responses = {
             place: one for place, one in self._cached_responses.items() if one.at > yesterday
@@ -178,7 +178,7 @@ class InboxStore:
         self._cached_responses[path, key] = CachedResponse(self._clock(), fingerprint(body), answer)
 
     def next_fault(self) -> Fault | None:
-        """Take one from the faults that are due."""
+        """Return the next fault that is due, and count it."""
         if not self.faults:
             return None
         fault = self.faults[0]

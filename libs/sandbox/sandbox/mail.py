@@ -63,7 +63,7 @@ async def send_batch(send_request: SendRequestDep) -> Json:
 
 @resend.get("/{mail_id}")
 async def show_email(mail_id: str, box: StoreDep) -> Json:
-    """Show an accepted mail as Resend does."""
+    """Return an accepted mail as Resend does."""
     mail = _get_mail(box, mail_id)
     return mail.model_dump(exclude={"idempotency_key"}) | {"object": "email", "last_event": mail.last_event}
 
@@ -80,7 +80,7 @@ def _to_json(box: InboxStore, mail: StoredMail) -> Json:
 
 @inbox.get("/", response_class=HTMLResponse)
 async def show_page(box: StoreDep) -> HTMLResponse:
-    """Show the mails to a person, newest first."""
+    """Render the page of all mails, newest first."""
     page = _PAGES.get_template("inbox.html").render(mails=box.inbox()[::-1])
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
 
@@ -93,13 +93,13 @@ async def read_inbox(box: StoreDep, to: str | None = None) -> list[Json]:
 
 @inbox.get("/inbox/{mail_id}")
 async def read_mail(mail_id: str, box: StoreDep) -> Json:
-    """Show one mail."""
+    """Return one mail."""
     return _to_json(box, _get_mail(box, mail_id))
 
 
 @inbox.delete("/inbox", status_code=204)
 async def clear_inbox(box: StoreDep) -> None:
-    """Forget everything."""
+    """Delete everything."""
     box.clear()
 
 

@@ -104,7 +104,7 @@ async def create_embeddings(body: JsonBody, request: Request, attempt: Attempt =
 
 @router.post("/moderations")
 async def create_moderation(body: JsonBody, request: Request, attempt: Attempt = 0) -> Response:
-    """Look at texts."""
+    """Moderate texts."""
     parsed = ModerationsRequest.model_validate(body)
     return await _respond_plainly(request, attempt, parsed.model, parsed.texts, parsed.body())
 
@@ -156,7 +156,7 @@ async def resume_calls(request: Request) -> None:
 
 @control.delete("/calls", status_code=204)
 async def clear_calls(request: Request) -> None:
-    """Forget the calls."""
+    """Delete the recorded calls."""
     request.app.state.calls.clear()
 
 

@@ -98,7 +98,7 @@ def create_pages(gateway_url: str) -> FastAPI:
 
     @app.get("/billing", response_class=HTMLResponse)
     async def show_billing() -> HTMLResponse:
-        """Ask who wants to change which plan."""
+        """Render the page on which a plan is changed."""
         return _render(BILLING)
 
     @app.post("/billing", response_model=None)

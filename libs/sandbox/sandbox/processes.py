@@ -185,7 +185,7 @@ class Child:
             return log.read().decode(errors="replace")
 
     def stop(self, *, seconds: float = 30.0) -> None:
-        """Ask it to end (SIGINT), and end it if it has not within the time."""
+        """Send SIGINT, and kill it if it has not ended within the time."""
         # The watcher first: it must never see a process id that another process has by now.
         self._watcher.cancel()
         with suppress(ProcessLookupError):

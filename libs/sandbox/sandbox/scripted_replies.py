@@ -188,6 +188,6 @@ def _attachments(request: ModelRequest) -> list[str]:
 
 
 def _shorten(text: str, max_length: int) -> str:
-    """Keep a text on one line and short."""
+    """Return a text on one line, cut to a length."""
     line = " ".join(text.split())
     return line if len(line) <= max_length else f"{line[: max_length - 1]}…"

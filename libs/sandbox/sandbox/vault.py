@@ -123,7 +123,7 @@ async def create_key(name: str, body: KeyCreation, vault: VaultDep) -> Json:
 
 @vault_api.get("/transit/keys/{name}")
 async def read_key(name: str, vault: VaultDep) -> Json:
-    """Show a key."""
+    """Return a key."""
     return vault_response(vault.get_key(name).to_json())
 
 
@@ -200,7 +200,7 @@ def required(value: str | None, name: str) -> str:
 @vault_api.post("/secret/data/{path:path}")
 @vault_api.put("/secret/data/{path:path}", include_in_schema=False)
 async def write_secret(path: str, body: SecretData, vault: VaultDep) -> Json:
-    """Keep one more version of a secret."""
+    """Store one more version of a secret."""
     if path not in vault.secrets and len(vault.secrets) >= _MAX_SECRETS:
         raise VaultError(507, "the sandbox is full")
     vault.secrets.setdefault(path, []).append((datetime.now(UTC), body.data))
@@ -209,7 +209,7 @@ async def write_secret(path: str, body: SecretData, vault: VaultDep) -> Json:
 
 @vault_api.get("/secret/data/{path:path}")
 async def read_secret(path: str, vault: VaultDep, version: int = 0) -> Json:
-    """Show a version of a secret, the newest by default."""
+    """Return a version of a secret, the newest by default."""
     versions = vault.secrets.get(path, [])
     number = version or len(versions)
     if not 0 < number <= len(versions):
@@ -226,7 +226,7 @@ def metadata(versions: list[tuple[datetime, Json]], number: int) -> Json:
 @vault_api.put("/sys/policies/acl/{name}", status_code=204)
 @vault_api.post("/sys/policies/acl/{name}", status_code=204, include_in_schema=False)
 async def write_policy(name: str, body: Policy, vault: VaultDep) -> None:
-    """Keep a policy; tokens that are made from now on follow it."""
+    """Store a policy; tokens that are made from now on follow it."""
     vault.acl.policies[name] = parse_policy(body.policy)
 
 

@@ -38,7 +38,7 @@ class Backoff:
         self._until = self._clock() + max(pause, min(retry_after, self._longest))
 
     def reset(self) -> None:
-        """Forget the failures."""
+        """Reset the count of failures."""
         self.failures = 0
         self._until = 0.0
 
@@ -58,7 +58,7 @@ class TokenBucket:
         self._at = clock()
 
     def take(self) -> bool:
-        """Take one token; return False if the bucket is empty."""
+        """Consume one token; return False if the bucket is empty."""
         now = self._clock()
         self._level = min(self._burst, self._level + (now - self._at) / self._refill)
         self._at = now
@@ -88,5 +88,5 @@ class NegativeCache:
         return self._clock() < self._until.get(name, float("-inf"))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         self._until.clear()

@@ -67,7 +67,7 @@ class Slot:
             self._is_taken = True
 
     def put_aside(self, content: ReadableBuffer) -> str:
-        """Hold content that is not parsed, and return the text that stands for it."""
+        """Store content that is not parsed, and return the text that stands for it."""
         name = f"{self._prefix}{len(self._content)}"
         self._content[name] = content
         return name
@@ -98,7 +98,7 @@ def release() -> None:
 
 
 def put_aside(content: ReadableBuffer) -> str:
-    """Hold content of the current request that is not parsed, and return the text that stands for it."""
+    """Store content of the current request that is not parsed, and return the text that stands for it."""
     slot = _slot.get()
     assert slot is not None  # noqa: S101  # every LargeBodyRoute has one
     return slot.put_aside(content)

@@ -120,7 +120,7 @@ class LogQueue(logging.handlers.QueueHandler):
         self._listener.wait_until_written(POST_SECONDS)
 
     def close(self) -> None:
-        """Take no more lines, write what is queued (for a few seconds at most), and end the thread."""
+        """Refuse more lines, write what is queued (for a few seconds at most), and end the thread."""
         logging.getLogger().removeHandler(self)
         atexit.unregister(self.close)
         self._listener.stop()
@@ -166,7 +166,7 @@ class BatchListener(logging.handlers.QueueListener):
             time.sleep(0.01)
 
     def enqueue_sentinel(self) -> None:
-        """Ask the thread to end after what is queued; raises queue.Full when there is no room in time."""
+        """Queue the end of the thread; raises queue.Full when there is no room in time."""
         self._lines.put(self._sentinel, timeout=POST_SECONDS)  # type: ignore[attr-defined]  # the base's own
 
     def stop(self) -> None:

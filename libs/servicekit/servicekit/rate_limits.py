@@ -196,20 +196,20 @@ class Limits:
         self._renew = redis.register_script(RENEW)
 
     async def take(self, key: str, *, limit: int, per: float = 60.0) -> Quota:
-        """Take one of `limit` in `per` seconds; raises RateLimited."""
+        """Count one of `limit` in `per` seconds; raises RateLimited."""
         admission = await self.admit(Rate(key, limit, per))
         assert admission.quota is not None  # noqa: S101  # there was one rate
         return admission.quota
 
     @contextlib.asynccontextmanager
     async def lease(self, key: str, *, limit: int, ttl: float = 60.0) -> AsyncIterator["SlotLease"]:
-        """Hold one of `limit` slots for as long as the block lasts; raises ConcurrencyLimited."""
+        """Lease one of `limit` slots for as long as the block lasts; raises ConcurrencyLimited."""
         admission = await self.admit(Concurrency(key, limit, ttl))
         async with admission.lease:
             yield admission.lease
 
     async def admit(self, *limits: Rate | Concurrency) -> Grant:
-        """Take one of each, or none; raises RateLimited or ConcurrencyLimited.
+        """Count one against each limit, or none; raises RateLimited or ConcurrencyLimited.
 
         The lease is the caller's: use it as a context manager, also in another task, or renew and release it.
         """

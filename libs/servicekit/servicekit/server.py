@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Take no more requests, and end when those under way are answered."""
+        """Stop accepting requests, and end when those under way are answered."""
         self.should_exit = True
         self._stopping.set()
 

@@ -18,7 +18,7 @@ from testkit.eventually import time_limit, until_async
 
 
 async def answer(url: str, statement: str = "select 1") -> tuple[object, ...]:
-    """Ask through an engine, as a service does."""
+    """Query through an engine, as a service does."""
     engine = create_engine(url, "tests")
     try:
         async with engine.connect() as connection:

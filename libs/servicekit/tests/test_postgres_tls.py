@@ -156,7 +156,7 @@ def secured(front: Front) -> Front:
 
 
 async def answer(url: str, statement: str = "select 1") -> tuple[object, ...]:
-    """Ask through an engine, as a service does."""
+    """Query through an engine, as a service does."""
     engine = create_engine(url, "tests")
     try:
         async with engine.connect() as connection:

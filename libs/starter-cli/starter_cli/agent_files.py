@@ -40,7 +40,7 @@ Token = Annotated[
 def apply(
     file: Files, yes: Yes = False, data: Data = DEFAULT_DATA, url: Url = None, token: Token = None
 ) -> None:
-    """Show what would change, and publish it, all or none."""
+    """Print what would change, and publish it, all or none."""
     console = terminal.console()
     with exit_on_failure(console):
         documents = [document for path in file for document in read(path)]

@@ -135,7 +135,7 @@ def monitor(stack: Stack, console: Console) -> None:
 
 
 def run_smoke_test(stack: Stack, console: Console, once: bool) -> None:
-    """Hold the first turn and say what to try next; without `once`, a turn that fails is told and no more."""
+    """Run the first turn and print what to try next; without `once`, a turn that fails is printed only."""
     hints.print_model_source(stack.layout, console)
     try:
         smoke_test.run(stack, console)
@@ -163,7 +163,7 @@ def stop(data: Data = DEFAULT_DATA) -> None:
 
 @app.command("status")
 def show_status(data: Data = DEFAULT_DATA) -> None:
-    """Show what of a running stack answers, and where to go."""
+    """List which components of a running stack answer, and their addresses."""
     console, data_dir = terminal.console(), DataDir(data.absolute())
     with exit_on_failure(console):
         layout = run_file.load_layout(data_dir)
@@ -183,7 +183,7 @@ def show_status(data: Data = DEFAULT_DATA) -> None:
 
 @app.command()
 def doctor(data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
-    """Show whether Acme can run on this machine."""
+    """Check whether Acme can run on this machine."""
     findings = examination.run_checks(DataDir(data.absolute()), port)
     table = Table("", "what", Column("found", overflow="fold"), box=None, pad_edge=False)
     for finding in findings:

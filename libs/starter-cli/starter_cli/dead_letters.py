@@ -69,7 +69,7 @@ def list_letters(
 
 @dead.command()
 def show(service: Service, entry_id: str, redis_url: RedisUrl = None, data: Data = DEFAULT_DATA) -> None:
-    """Show one dead letter whole, as JSON."""
+    """Print one dead letter whole, as JSON."""
     console = terminal.console()
     with exit_on_failure(console):
         letter = run(lambda redis: get_dead_letter(redis, service, entry_id), service, redis_url, data)

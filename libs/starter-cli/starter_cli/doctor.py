@@ -24,7 +24,7 @@ class Finding:
 
 
 def run_checks(data_dir: DataDir, port: int) -> list[Finding]:
-    """Look at everything that a start needs."""
+    """Check everything that a start needs."""
     checks: dict[str, Callable[[], str]] = {
         "python": check_python,
         **{f"binary of {component}": partial(check_binary, component) for component in binaries.BINARIES},

@@ -47,7 +47,7 @@ class PortBlock:
 
 
 def bind(port: int) -> socket.socket:
-    """Take a port without listening on it; OSError when somebody has it."""
+    """Bind a port without listening on it; raises OSError where it is in use."""
     sock = socket.socket()
     try:
         sock.bind((HOST, port))

@@ -115,7 +115,7 @@ class Process:
                 raise Cancelled(self.program.name)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Ask it to end, and end it if it has not within the time; nothing of its group is left."""
+        """Send SIGTERM, and kill it if it has not ended within the time; nothing of its group is left."""
         if self.is_running:
             self._popen.terminate()
             try:

@@ -59,7 +59,7 @@ def find(data_dir: DataDir) -> Runner | None:
 
 
 def try_lock(descriptor: int, kind: int) -> bool:
-    """Take a lock if it is free; tell whether it is ours now."""
+    """Acquire a lock if it is free; return whether it is ours now."""
     with suppress(BlockingIOError):
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         return True

@@ -59,7 +59,7 @@ def stream_turn(gateway: GatewayClient, console: Console) -> RunEvent:
 
 
 def print_event(event: RunEvent, console: Console) -> None:
-    """Show one event, if it means something to a reader."""
+    """Print one event, if it means something to a reader."""
     if format_ := FORMATS.get(event.type):
         style, words = format_
         console.print(words(event.data), style=style, end="", highlight=False, markup=False, soft_wrap=True)
@@ -68,7 +68,7 @@ def print_event(event: RunEvent, console: Console) -> None:
 
 
 def print_summary(event: RunEvent, first_token: float | None, seconds: float, console: Console) -> None:
-    """Show what the turn took."""
+    """Print the tokens, handoffs and times of the turn."""
     usage = event.data["usage"]
     handoffs = " → ".join(event.data["handoffs"]) or "none"
     print_line(
@@ -80,7 +80,7 @@ def print_summary(event: RunEvent, first_token: float | None, seconds: float, co
 
 
 def print_plan(entitlements: Mapping[str, Any], console: Console) -> None:
-    """Show the tenant's plan, and what of it is used in this period."""
+    """Print the tenant's plan, and what of it is used in this period."""
     used = {each["feature"]: each["used"] for each in entitlements["features"]}
     print_line(
         console,
@@ -114,13 +114,13 @@ def check_ledger(gateway: GatewayClient, runs_before: int) -> None:
 
 
 def format_tool_call(data: Mapping[str, Any]) -> str:
-    """Show a tool call; that of an agent that is a tool is indented, with its name."""
+    """Return the line of a tool call; that of an agent that is a tool is indented, with its name."""
     before = f"    {data['agent']}: " if "parent_call_id" in data else ""
     return f"{before}⚙ {data['name']}({data['arguments'] if data['arguments'] != '{}' else ''})\n"
 
 
 def format_tool_output(data: Mapping[str, Any]) -> str:
-    """Show what a tool gave back, on one line."""
+    """Return the output of a tool on one line."""
     before = "    " if "parent_call_id" in data else ""
     return f"{before}  = {' '.join(str(data['output']).split())[:200]}\n"
 

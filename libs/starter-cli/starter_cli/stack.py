@@ -178,7 +178,7 @@ class Stack(AbstractContextManager["Stack"]):
         )
 
     def _reserve_ports(self, timeout: float) -> ports.PortBlock:
-        """Take the ports of the run before, if they are free: bookmarks of the inbox stay good."""
+        """Reserve the ports of the run before, if they are free: bookmarks of the inbox stay good."""
         previous = 0
         with suppress(FileNotFoundError, ValueError):
             previous = int(self.data_dir.ports_file.read_text())

@@ -1,4 +1,4 @@
-"""Keeps components alive: what dies is started again, less and less eagerly while it keeps dying."""
+"""Restarts components that end, after longer and longer delays while they keep ending."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -135,7 +135,7 @@ def assert_answers_as_documented(
     *,
     make_resources: MakeResources = lambda _: {},
 ) -> None:
-    """Ask one operation of a running service; raises when an answer is not as its document says.
+    """Call one operation of a running service; raises where a response is not as its document says.
 
     With `make_resources`, every second fitting request is for something that exists.
     """

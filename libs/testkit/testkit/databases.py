@@ -183,7 +183,7 @@ async def contents(url: str) -> dict[str, list[str]]:
 
 
 def query(url: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
-    """Ask a database something, past the service, from a test that is not asynchronous."""
+    """Query a database directly, from a test that is not asynchronous."""
 
     async def ask() -> list[asyncpg.Record]:
         connection = await asyncpg.connect(url)

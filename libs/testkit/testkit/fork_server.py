@@ -142,7 +142,7 @@ def poll(pid: int, exit_codes: dict[int, int]) -> int | None:
 
 
 def become(environment: Mapping[str, str], folder: str, log: str) -> None:
-    """Take an environment, a folder, and a log in place of the server's input and output."""
+    """Replace environment and folder of the process, and its input and output by a log."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

@@ -109,7 +109,7 @@ class Issuer:
         self.published = [*self.published, key.jwk]
 
     def withdraw(self, key: SigningKey) -> None:
-        """Take a key out of the key set."""
+        """Remove a key from the key set."""
         self.published = [jwk for jwk in self.published if jwk["kid"] != key.kid]
 
     def token(
@@ -204,7 +204,7 @@ def handler_for(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
                 respond(self, issuer.answer, compact({"keys": list(issuer.published)}))
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     return Handler
 

@@ -143,7 +143,7 @@ def consumer_pact(consumer: str, provider: str, *, root: Path = ROOT) -> Iterato
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep the other workers of a test run out."""
+    """Lock a folder against the other workers of a test run."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

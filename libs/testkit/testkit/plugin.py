@@ -58,14 +58,14 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
-    """Take nothing apart that ends with the process: with every service imported, that takes a second."""
+    """Exclude from the last garbage collection what ends with the process: it would take a second."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist comes next, and takes the groups as they are then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, where they share what they start.
+    """Group the tests of a file on one worker, where they share what they start.
 
     A folder may say otherwise, in a hook of its own that is to be tried first, too.
     """
@@ -188,7 +188,7 @@ def captured_telemetry(capfd: pytest.CaptureFixture[str]) -> Iterator[CapturedTe
 
 @pytest.fixture(scope="session")
 def _redis_connection(redis_url: str) -> Iterator[Redis]:
-    """Keep one connection for emptying Redis: to make one takes longer."""
+    """Return the one connection by which Redis is emptied: to make one takes longer."""
     with Redis.from_url(redis_url) as redis:
         yield redis
 

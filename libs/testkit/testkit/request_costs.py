@@ -150,7 +150,7 @@ async def measure_memory(cost: Cost) -> AsyncIterator[None]:
 
 
 async def track_longest_block(cost: Cost) -> None:
-    """Take every turn of the loop, and note how long the others took."""
+    """Measure the longest time for which the loop ran something else, by a task that yields at once."""
     cost.milliseconds, last = 0, time.thread_time()
     while True:
         await asyncio.sleep(0)
@@ -180,7 +180,7 @@ async def send_body(sender: AsyncClient, route: Route, body: bytes) -> int:
 
 
 def costs_table(measured: Sequence[Cost], max_rows: int = 3) -> list[str]:
-    """Show the most costly bodies of each route, as the rows of a table (Markdown)."""
+    """Return the most costly bodies of each route, as the rows of a table (Markdown)."""
     rows = ["| route | body | in | answer | blocked ms | MB | bytes |", "|---|---|---|---|---|---|---|"]
     for route in dict.fromkeys(cost.route for cost in measured):
         sorted_costs = sorted(

@@ -59,7 +59,7 @@ class ServiceProcess:
         self._send(signal.SIGCONT)
 
     def terminate(self) -> None:
-        """Ask it to end (SIGTERM), as a deployment does."""
+        """Send SIGTERM, as a deployment does."""
         self._send(signal.SIGTERM)
 
     def wait(self) -> int:

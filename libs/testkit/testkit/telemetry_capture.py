@@ -109,7 +109,7 @@ async def spans_while_idle(app: FastAPI, telemetry: CapturedTelemetry, seconds: 
 
 @contextmanager
 def capture_telemetry(printed: Callable[[], str]) -> Iterator[CapturedTelemetry]:
-    """Keep the spans of this process for as long as the block lasts; `printed` gives what it has printed."""
+    """Record the spans of this process for as long as the block lasts; `printed` returns its output."""
     # As a service does, but that spans go nowhere else; the first one in a process decides.
     telemetry.configure("tests", ServiceSettings(**SETTINGS))
     spans = InMemorySpanExporter()

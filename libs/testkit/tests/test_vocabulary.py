@@ -48,6 +48,13 @@ VAGUE = {
     "Say": "Return, Print, Encode",
     "Hear": "Read, Receive, Consume",
     "Let": "Allow, Make, and what is done",
+    "Ask": "Request, Query, Call, Require",
+    "Forget": "Delete, Reset",
+    "Hold": "Lock, Store, Run",
+    "Keep": "Store, Lock, Record",
+    "Look": "Find, Query, Check",
+    "Show": "Return, Render, Print, List",
+    "Take": "Remove, Reserve, Count, Read",
 }
 VERBS = {"tell", "tells", "hear", "say", "speak", "ear", "desk"}
 PACKAGES = sorted(

@@ -20,7 +20,7 @@ CLIENT = httpx2.AsyncClient(
 
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Ask the model, and pass on its answer byte by byte."""
+    """Call the model, and pass on its response as it arrives."""
     if scope["path"] != "/chat":
         await start(send, 200)
         await send({"type": "http.response.body", "body": b"ok"})

@@ -75,7 +75,7 @@ async def transaction() -> AsyncIterator[tuple[AsyncSession, Settings]]:
 
 @keys_app.command("list")
 def list_keys() -> None:
-    """Show all keys with their state and the time from which each signs."""
+    """List all keys with their state and the time from which each signs."""
     run(change_keys())
 
 
@@ -141,7 +141,7 @@ async def notify_services(settings: Settings, revoked: list[str]) -> None:
 
 @tenants_app.command("list")
 def list_tenants() -> None:
-    """Show all tenants with their status."""
+    """List all tenants with their status."""
     for line in run(tenant_lines()):
         typer.echo(line)
 

@@ -142,7 +142,7 @@ class Auth:
     async def ask(
         self, method: str, path: str, bundle: dict[str, Any], body: Any = None, **headers: str
     ) -> httpx.Response:
-        """Ask as the one whose session it is."""
+        """Send a request with the access token of a session."""
         headers["Authorization"] = f"Bearer {bundle['access_token']}"
         return await self.public.request(method, f"/api/v1/auth/{path}", json=body, headers=headers)
 

@@ -80,7 +80,7 @@ async def test_new_codes_are_made_only_so_often(start):
 
 
 async def keep_older_code(auth, bundle, code):
-    """Keep a code as the version before did: 80 bits, found by its keyed digest."""
+    """Store a code as the version before did: 80 bits, found by its keyed digest."""
     user_id = UUID(bundle["user_id"].removeprefix("user:"))
     pepper = auth.settings.auth_password_pepper
     digest = keyed_hash(pepper, "recovery code", user_id.bytes, code.replace("-", ""))

@@ -51,7 +51,7 @@ def setup_command(
 
 @app.callback()
 def billing() -> None:
-    """Keep the names of the groups, also while there is one."""
+    """Make the names of groups part of the command, also while there is one."""
 
 
 def main(arguments: list[str] | None = None) -> int:

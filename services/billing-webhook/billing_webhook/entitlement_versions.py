@@ -10,7 +10,7 @@ from billing_webhook.models import EntitlementVersion
 
 
 async def increment(db: AsyncSession, tenant_id: UUID) -> None:
-    """Take the next version, for a change of what the tenant may use."""
+    """Increment the version of what the tenant may use."""
     row = insert(EntitlementVersion).values(tenant_id=tenant_id, version=1)
     upsert = row.on_conflict_do_update(
         index_elements=[EntitlementVersion.tenant_id],

@@ -241,7 +241,7 @@ def until() -> Callable[..., Awaitable[Any]]:
 
 @pytest.fixture
 def usage(reader: httpx.AsyncClient, tenant: UUID) -> Callable[..., Awaitable[Any]]:
-    """Ask for the tenant's usage."""
+    """Return a function that reads the tenant's usage."""
 
     async def get(**query: str) -> Any:
         answer = await reader.get(f"/api/v1/billing/tenants/{tenant}/usage", params=query)

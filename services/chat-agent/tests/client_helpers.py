@@ -62,7 +62,7 @@ def start_streaming_run(
 
 
 def cancel_run(client: httpx.Client, run: dict[str, Any], at: str = "") -> httpx.Response:
-    """Ask a run to stop."""
+    """Request that a run stops."""
     return client.post(f"{at}{RUNS}/{run['id']}/cancel")
 
 

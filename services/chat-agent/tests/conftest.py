@@ -95,7 +95,7 @@ class OtherServices:
         return [(one["role"], text_of(one["content"])) for one in data if one.get("role")]
 
     def reset(self) -> None:
-        """Forget everything, and answer again."""
+        """Delete everything, and answer again."""
         self.items.clear()
         self.superseded.clear()
         self.summaries.clear()
@@ -418,7 +418,7 @@ def billing() -> Billing:
 
 @pytest.fixture
 def reset_billing(billing: Billing) -> Iterator[None]:
-    """Forget, after a test, what it has reserved and which limits it has set."""
+    """Delete, after a test, its reservations and limits."""
     yield
     billing.reset()
 

@@ -221,7 +221,7 @@ class AuthorizationServer:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everybody, and be a good server again."""
+        """Delete all clients and tokens, and behave well again."""
         self.codes: dict[str, dict[str, str]] = {}
         self.access: dict[str, str] = {}
         # The newest refresh token of each family, and the families of all.

@@ -25,7 +25,7 @@ class Provider:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was set and what has come."""
+        """Reset what was set and what was received."""
         self.parts: list[bytes] = []
         # What is sent to the next request, and to those after it, in place of the parts.
         self.following: list[bytes] = []

@@ -27,7 +27,7 @@ async def wait_for_go() -> None:
 
 @tool()
 async def look() -> str:
-    """Look something up; may be done again."""
+    """Search; may be done again."""
     leave("look")
     await wait_for_go()
     return "looked"

@@ -52,7 +52,7 @@ class Till:
             return f"paid out {amount}"
 
         async def look() -> str:
-            """Look into the till."""
+            """Open the till."""
             self.looked += 1
             return "full of money"
 

@@ -66,7 +66,7 @@ class Gadgets:
             self.calls.append("shrug")
 
         async def oversleep() -> str:
-            """Take too long."""
+            """Run too long."""
             self.calls.append("oversleep")
             await asyncio.Event().wait()
             return "late"

@@ -77,7 +77,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def resume_until(model_url: str) -> Callable[[Callable[[], Any]], None]:
-    """Let the model go on whenever it pauses, until a condition holds."""
+    """Return a function that resumes the model whenever it pauses, until a condition holds."""
 
     def resume(condition: Callable[[], Any]) -> None:
         def step() -> Any:

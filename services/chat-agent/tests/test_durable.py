@@ -373,7 +373,7 @@ def test_a_replica_that_comes_too_late_to_store_its_answer_lets_the_run_go(
 
 
 def assert_is_stored(received: list[Event], run: dict[str, Any], other_services) -> None:
-    """Hold stream, row and conversation against each other."""
+    """Check that stream, row and conversation agree."""
     assert run["output"]
     assert text_not_withdrawn(received) == received[-1].data["output"] == run["output"]
     assert other_services.messages(str(run["conversation_id"]))[1:] == [("assistant", run["output"])]

@@ -72,7 +72,7 @@ def collect(settings: Settings) -> Hear:
 
 @pytest.fixture
 def forget(settings: Settings, redis_url: str) -> Callable[[], None]:
-    """Take one step of forgetting, and of tidying up."""
+    """Return a function that runs one step of erasure and of retention."""
 
     async def step() -> None:
         database = Database(settings.database_url, name="test")

@@ -94,7 +94,7 @@ class Pair:
         return [kind("sandbox-small", client) for client in (self.openai, self.fast)]
 
     def both(self, kind: Any, ask: Any) -> list[Any]:
-        """Ask both, and give what each heard together with what each was sent."""
+        """Return of both models what the SDK receives, and the requests that each was sent."""
         received_events = []
         for model in self.models(kind):
             self.recording.bodies.clear()

@@ -41,7 +41,7 @@ def paid(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     @tool()
     async def look(place: str = "here") -> str:
-        """Look somewhere."""
+        """Search somewhere."""
         return f"looked at {place}, sk-0123456789abcdef, eve@example.com"
 
     @tool()

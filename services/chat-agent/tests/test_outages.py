@@ -95,7 +95,7 @@ def listening(pool: ThreadPoolExecutor, client: httpx.Client, run_id: str) -> Li
 
 
 def assert_is_whole(received: list[Event], settings: Settings) -> None:
-    """Hold a stream against the numbers it should have, against its own end and against the row."""
+    """Check the ids of a stream's events, and that its texts, its end and the row agree."""
     assert [event.id for event in received] == list(range(1, len(received) + 1))
     assert [event.type for event in received if event.type.startswith("run.")] == [
         "run.started",

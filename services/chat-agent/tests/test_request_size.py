@@ -21,7 +21,7 @@ CALL = {"type": "function_call", "call_id": "call_1", "name": "look_up", "argume
 
 @function_tool
 def look_up(name: str, tags: list[str]) -> str:
-    """Look a name up, in „Nachschlagewerken“."""
+    """Find a name, in „Nachschlagewerken“."""
     return name + "".join(tags)
 
 

@@ -46,7 +46,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     @tool()
     async def look() -> str:
-        """Look something up."""
+        """Search."""
         return "looked"
 
     @tool(needs_approval="when_tainted", idempotent=False)

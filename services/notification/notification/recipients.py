@@ -50,7 +50,7 @@ class Recipients:
 
 @dataclass(frozen=True)
 class RecipientClient:
-    """Asks auth and billing-webhook, so that addresses are current and stored nowhere else."""
+    """Reads addresses from auth and billing-webhook: they are current, and stored nowhere else."""
 
     http: HttpPool
     tokens: ServiceTokens

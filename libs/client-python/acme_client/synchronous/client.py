@@ -32,7 +32,7 @@ class AcmeClient:
     def __init__(
         self, base_url: str, credentials: Credentials | str, *, http: httpx.Client | None = None
     ) -> None:
-        """Take the gateway's address, and an API key or other credentials; closing closes `http`, too."""
+        """Connect to a gateway with an API key or other credentials; closing closes `http`, too."""
         self._base_url = base_url.rstrip("/")
         self._credentials = AccessToken(credentials) if isinstance(credentials, str) else credentials
         # A stream says every five seconds that it is alive.

@@ -39,7 +39,7 @@ async def _field(request: Request, name: str, default: str) -> str:
 
 @customer_pages.get("/checkout/{session_id}", response_class=HTMLResponse)
 async def show_checkout(session_id: str, api: ApiDep) -> HTMLResponse:
-    """Show what is bought, and ask for a card."""
+    """Render what is bought, and the form for a card."""
     session = api.store.get(checkout.KIND, session_id, in_path=True)
     if session["status"] != "open":
         return page("Checkout", f"<p>This session is {escape(session['status'])}.</p>")
@@ -74,7 +74,7 @@ async def complete_checkout(
 
 @customer_pages.get("/portal/{session_id}", response_class=HTMLResponse)
 async def show_portal(session_id: str, api: ApiDep) -> HTMLResponse:
-    """Show a customer's subscriptions and invoices."""
+    """Render a customer's subscriptions and invoices."""
     session = api.store.get(portal.SESSION, session_id, in_path=True)
     features = _features(api.store, session)
     parts = [

@@ -33,7 +33,7 @@ class Delivery:
 
 @dataclass
 class Deliverer:
-    """Takes events as they happen, and sends them in that order unless a fault says otherwise."""
+    """Sends events in the order in which they happen, unless a fault says otherwise."""
 
     store: Store
     faults: FaultQueue

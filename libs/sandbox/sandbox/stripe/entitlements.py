@@ -83,7 +83,7 @@ def list_of_product(store: Store, params: Params, product_id: str) -> StripeObje
 
 
 def remove_from_product(store: Store, _: Params, _product_id: str, attached_id: str) -> StripeObject:
-    """Take a feature from a product."""
+    """Remove a feature from a product."""
     store.get("product_feature", attached_id, in_path=True)
     del store.table("product_feature")[attached_id]
     refresh_all(store)

@@ -9,7 +9,7 @@ from sandbox.stripe.store import Store
 
 
 def add_pending(store: Store, customer_id: str, lines: list[StripeObject], subscription_id: str) -> None:
-    """Keep lines for the next invoice of a subscription."""
+    """Store lines for the next invoice of a subscription."""
     for line in lines:
         item = _item(store, customer_id, line["currency"], line["amount"]) | {
             "_line": line,

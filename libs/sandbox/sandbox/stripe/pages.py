@@ -45,7 +45,7 @@ def _lines(store: Store, invoice: StripeObject) -> list[str]:
 
 @pages.get("/invoices/{invoice_id}", response_class=HTMLResponse)
 async def show_invoice(invoice_id: str, api: ApiDep) -> HTMLResponse:
-    """Show an invoice."""
+    """Render an invoice."""
     invoice = api.store.get("invoice", invoice_id, in_path=True)
     title, *lines = _lines(api.store, invoice)
     link = f'<p><a href="{escape(invoice["id"])}/pdf">PDF</a></p>'

@@ -42,7 +42,7 @@ def update_item(store: Store, params: Params, item_id: str) -> StripeObject:
 
 
 def delete_item(store: Store, params: Params, item_id: str) -> StripeObject:
-    """Take an item from a subscription that has others."""
+    """Remove an item from a subscription that has others."""
     subscription, _ = _find(store, item_id)
     if len(items_of(subscription)) == 1:
         raise StripeError(

@@ -62,7 +62,7 @@ class CallRates:
         )
 
     async def admit(self, *rates: Rate) -> None:
-        """Take one call from each rate, in Redis or in this process; raises RateLimited."""
+        """Count one call against each rate, in Redis or in this process; raises RateLimited."""
         if time.monotonic() >= self._away_until:
             try:
                 await self._limits.admit(*rates)
@@ -81,7 +81,7 @@ class LocalRates:
         self._clock = clock
 
     def take(self, *rates: Rate) -> None:
-        """Take one of each, or none; raises RateLimited."""
+        """Count one against each rate, or none; raises RateLimited."""
         now = self._clock()
         full = {
             rate.key: max(self._full_at.get(rate.key, now), now) + rate.per / rate.limit for rate in rates

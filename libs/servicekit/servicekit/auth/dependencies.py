@@ -59,7 +59,7 @@ class InsufficientScope(Forbidden):
 
 
 class BearerToken(SecurityBase):
-    """Takes the access token from the Authorization header, and from nowhere else (RFC 6750 section 2.1)."""
+    """Reads the access token from the Authorization header, and from nowhere else (RFC 6750 section 2.1)."""
 
     model = HTTPBearer(
         bearerFormat="at+jwt", description="An access token of the auth service, or an API key."

@@ -100,7 +100,7 @@ class ConsumerGroup:
             start = f"({page[-1].id.decode()}"
 
     async def claim(self, entry_id: bytes, rested: float) -> tuple[Entry | None, list[bytes]]:
-        """Take over the first pending entry from this one on that has rested for so many seconds, if any.
+        """Claim the first pending entry from this one on that was idle for so many seconds, if any.
 
         Gives also the ids that were pending and are gone from the stream; only XAUTOCLAIM tells of those, and
         only once.

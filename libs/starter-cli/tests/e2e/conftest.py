@@ -166,7 +166,7 @@ class Inbox:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep those that use the stack on one worker, where the work is shared out by groups: one is enough."""
+    """Group the tests that use the stack on one worker: one stack is enough."""
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("stack"))

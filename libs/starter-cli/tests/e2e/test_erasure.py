@@ -23,7 +23,7 @@ ASKED = (
 
 
 def query(stack: Stack, service: str, statement: str, *values: object) -> list[Any]:
-    """Look into a service's own database."""
+    """Query a service's own database."""
 
     async def fetch() -> list[Any]:
         connection = await asyncpg.connect(stack.layout.database_url(service))

@@ -24,7 +24,7 @@ class Listener:
         self.received: list[RunEvent] = []
 
     def begin(self, then: Callable[[], None] = lambda: None) -> None:
-        """Ask for a run and hear it until the stream ends or breaks; `then` is for when it is under way."""
+        """Start a run and receive it until the stream ends or breaks; `then` is called in its midst."""
         chat = self._person.http.stream("POST", "/api/v1/chat/stream", json={"message": SLOW})
         with suppress(httpx.TransportError), chat as answer:
             assert answer.status_code == 200, answer.read()
@@ -48,7 +48,7 @@ class Listener:
         return self.is_over
 
     def all(self) -> None:
-        """Ask for a run and hear all of it, whatever breaks."""
+        """Start a run and receive all of it, whatever breaks."""
         self.begin()
         self.go_on(self._person)
 

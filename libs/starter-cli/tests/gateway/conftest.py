@@ -193,7 +193,7 @@ class Gateway:
         until(condition, describe=self.log.read_text)
 
     def get(self, path: str, *headers: str) -> tuple[int, http.client.HTTPMessage, Any]:
-        """Ask for a path exactly as it is spelled."""
+        """Request a path exactly as it is spelled."""
         lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", ""]
         return self.send("\r\n".join(lines).encode("latin-1"))
 

@@ -28,7 +28,7 @@ class Location(BaseModel):
 
 
 class GeoIp:
-    """Looks addresses up in a database file; without one, no place is known."""
+    """Finds the places of addresses in a database file; without one, no place is known."""
 
     def __init__(self, database: Path | None) -> None:
         # In memory, so that a file that is replaced under us harms nobody.

@@ -175,7 +175,7 @@ class Lockout:
         return Attempt(attempt, account, tuple(counters), ip_counter, *outcome, known_by is not None)
 
     async def fail(self, attempt: Attempt) -> bool:
-        """Keep an attempt counted, and count it for its IP; return whether that is blocked by it."""
+        """Confirm that an attempt failed, and count it for its IP; return whether that is blocked by it."""
         for counter in attempt.counters:
             await self._limits.call(self._redis.zrem(pending_key(counter), attempt.id))
         counters = {attempt.address: self._addresses.threshold}

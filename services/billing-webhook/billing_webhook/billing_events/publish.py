@@ -31,7 +31,7 @@ async def publish(db: AsyncSession, event: TenantEvent, *, tenant_id: UUID) -> i
 
 
 async def next_seq(db: AsyncSession, tenant_id: UUID) -> int:
-    """Take the next number of a tenant's sequence."""
+    """Reserve the next number of a tenant's sequence."""
     first = insert(BillingEventCounter).values(tenant_id=tenant_id, last_seq=1)
     taken = first.on_conflict_do_update(
         index_elements=[BillingEventCounter.tenant_id],

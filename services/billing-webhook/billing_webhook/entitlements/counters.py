@@ -52,7 +52,7 @@ class Change(NamedTuple):
 
 
 async def lock_shared(db: AsyncSession, tenant_id: UUID) -> None:
-    """Keep the tenant's budgets as they are until the transaction ends."""
+    """Lock the tenant's budgets against changes until the transaction ends."""
     await db.execute(select(func.pg_advisory_xact_lock_shared(lock_of(tenant_id))))
 
 

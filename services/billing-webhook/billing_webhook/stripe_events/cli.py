@@ -58,7 +58,7 @@ def list_command(  # noqa: PLR0913, PLR0917  # the options of a command
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Show dispatches, newest first."""
+    """List dispatches, newest first."""
     selection = Selection(None, event_id, handler, status, type_, tenant, utc(since), utc(until))
     for line in run(selected(selection, limit)):
         typer.echo(json.dumps(asdict(line), default=str) if as_json else describe(line))
@@ -179,5 +179,5 @@ async def at_stripe(job: Callable[..., Awaitable[T]], **options: Any) -> T:
 
 
 def utc(moment: datetime | None) -> datetime | None:
-    """Take a time without a zone as UTC."""
+    """Return a time with a zone: UTC where it has none."""
     return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment

@@ -33,7 +33,7 @@ async def set_up_webhooks(
 async def ensure_endpoint(
     client: StripeClient, setup: Setup, url: str, types: list[str], secrets_are_known: bool
 ) -> None:
-    """Keep one endpoint for snapshots, of the SDK's version, which cannot change once it is created."""
+    """Create or update the one endpoint for snapshots, of the SDK's version, which cannot change later."""
     endpoints = client.v1.webhook_endpoints
     existing = await endpoints.list_async({"limit": 100})
     ours = [one async for one in existing.auto_paging_iter() if one.url == url and has_tags(one, OURS)]
@@ -57,7 +57,7 @@ async def ensure_endpoint(
 async def ensure_destination(
     client: StripeClient, setup: Setup, url: str, types: list[str], secrets_are_known: bool
 ) -> None:
-    """Keep one destination for thin events."""
+    """Create or update the one destination for thin events."""
     destinations = client.v2.core.event_destinations
     existing = await destinations.list_async({"include": ["webhook_endpoint.url"]})
     ours = [

@@ -224,7 +224,7 @@ async def claim(services: BillingServices) -> Command | None:
 
 
 async def finish_next(services: BillingServices) -> bool:
-    """Take up the next pending command; return whether there was one."""
+    """Finish the next pending command; return whether there was one."""
     command = await claim(services)
     if command is None:
         return False

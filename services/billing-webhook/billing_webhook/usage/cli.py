@@ -55,7 +55,7 @@ def list_command(
     tenant: Annotated[UUID | None, typer.Option(help="Of this tenant.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
 ) -> None:
-    """Show the meter events that need an operator, the oldest first."""
+    """List the meter events that need an operator, the oldest first."""
     for event in run(list_open(tenant, limit)):
         typer.echo(
             f"{event.identifier}  {event.state}  {event.event_name}  {to_text(event.value)}  "

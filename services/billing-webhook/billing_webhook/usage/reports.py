@@ -183,7 +183,7 @@ async def find_by_keys(db: AsyncSession, tenant_id: UUID, keys: set[object]) -> 
 async def reverse(
     db: AsyncSession, actor: Actor, tenant_id: UUID, record_id: UUID, reversal: Reversal
 ) -> Recorded:
-    """Take back a record by another one; in its period while that is open, otherwise in the current one.
+    """Reverse a record by another one; in its period while that is open, otherwise in the current one.
 
     Raises UsageRecordNotFound, UsageAlreadyReversed or UsageConflict.
     """

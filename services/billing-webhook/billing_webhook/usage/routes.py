@@ -89,7 +89,7 @@ async def reverse_usage(  # noqa: PLR0913, PLR0917  # the parts of a request
     db: Session,
     response: Response,
 ) -> models.UsageRecord:
-    """Take a record back by one with the negative quantity; to correct it, report the right quantity anew."""
+    """Reverse a record by one with the negative quantity; to correct it, report the right quantity anew."""
     recorded = await reports.reverse(db, Actor.of(caller), tenant_id, record_id, reversal)
     mark_replay(response, recorded)
     return recorded.record

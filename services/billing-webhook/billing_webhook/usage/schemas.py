@@ -80,7 +80,7 @@ class InvalidReport(BaseModel):
 
 
 def keep_invalid(value: object, validate: ValidatorFunctionWrapHandler) -> object:
-    """Keep what is wrong with one report, so that the others are recorded."""
+    """Return what is wrong with one report in its place, so that the others are recorded."""
     try:
         return validate(value)
     except ValidationError as error:
@@ -112,7 +112,7 @@ class UsageBatch(RequestModel):
 
 
 class Reversal(RequestModel):
-    """Takes a record back."""
+    """Reverses a record."""
 
     idempotency_key: IdempotencyKey
 

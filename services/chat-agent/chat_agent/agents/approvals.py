@@ -26,13 +26,13 @@ def approval_policy(policy: Policy | Sequence[Policy]) -> NeedsApproval:
 
 
 async def when_tainted(context: RunContextWrapper[Any], _arguments: dict[str, Any], _call_id: str) -> bool:
-    """Ask where the run has read untrusted content."""
+    """Require an approval where the run has read untrusted content."""
     is_tainted: bool = await context.context.taint.is_tainted()
     return is_tainted
 
 
 def when_matching(condition: Condition) -> NeedsApproval:
-    """Ask where the arguments match a JSON schema."""
+    """Require an approval where the arguments match a JSON schema."""
     validator = SchemaValidator(condition)
 
     async def matches(_context: RunContextWrapper[Any], arguments: dict[str, Any], _call_id: str) -> bool:
@@ -42,7 +42,7 @@ def when_matching(condition: Condition) -> NeedsApproval:
 
 
 def any_of(policies: Sequence[NeedsApproval]) -> NeedsApproval:
-    """Ask where any of several policies asks."""
+    """Require an approval where any of several policies does."""
     if True in policies:
         return True
     conditions = [policy for policy in policies if not isinstance(policy, bool)]

@@ -1,4 +1,4 @@
-"""Takes over a run's log, and compares it with the stored items: the difference is retracted, or appended."""
+"""Recovers a run's log: the difference to the stored items is retracted, or appended."""
 
 import asyncio
 import logging

@@ -54,21 +54,21 @@ class ModerationConfig(CheckConfig):
 
 
 class ModelCheck(Config):
-    """Asks a model about a text."""
+    """Checks a text with a model."""
 
     name: Literal["Jailbreak", "NSFW Text", "Prompt Injection Detection"]
     config: ModelCheckConfig = ModelCheckConfig()
 
 
 class PromptCheck(Config):
-    """Asks a model what the configuration describes."""
+    """Checks a text with a model for what the configuration describes."""
 
     name: Literal["Off Topic Prompts", "Custom Prompt Check"]
     config: PromptCheckConfig
 
 
 class Moderation(Config):
-    """Asks the provider's moderation."""
+    """Checks a text with the provider's moderation."""
 
     name: Literal["Moderation"]
     config: ModerationConfig = ModerationConfig()

@@ -1,4 +1,4 @@
-"""Asks models about texts: checks that no pattern can make."""
+"""Checks texts with models, where no pattern can."""
 
 import asyncio
 import contextvars
@@ -165,7 +165,7 @@ class Judges:
     async def _ask(
         self, name: str, config: ModelCheckConfig, stage: Stage, text: str, turns: Sequence[str]
     ) -> Verdict:
-        """Ask a model; raises ValidationError where its answer is no verdict."""
+        """Return the verdict of a model; raises ValidationError where its answer is none."""
         criterion = CRITERIA[name].replace("{details}", getattr(config, "system_prompt_details", ""))
         format_ = OutputFormat(
             name="verdict",

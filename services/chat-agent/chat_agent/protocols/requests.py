@@ -62,7 +62,7 @@ class LenientModel(BoundedModel):
     @model_validator(mode="before")
     @classmethod
     def without_null(cls, value: object) -> object:
-        """Take an optional member that is null for one that is not there, as many clients write it."""
+        """Drop optional members that are null, as many clients send them."""
         if not isinstance(value, dict) or None not in value.values():
             return value
         optional = {

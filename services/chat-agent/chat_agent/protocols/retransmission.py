@@ -27,7 +27,7 @@ class SentMessage:
 
 
 class RetransmissionFilter:
-    """Holds back text that a client has already; raises AnswerWithdrawn when it differs."""
+    """Drops text that a client has already; raises AnswerWithdrawn when it differs."""
 
     def __init__(self) -> None:
         self._messages: dict[str, SentMessage] = {}

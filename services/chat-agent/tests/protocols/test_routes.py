@@ -222,7 +222,7 @@ def test_a_run_that_was_stopped_ends_its_stream(ann: httpx.Client, path: str, bo
 
 
 def waiting(ann: httpx.Client, path: str, request: dict[str, Any]) -> tuple[httpx.Response, dict[str, Any]]:
-    """Ask for something that a person has to allow; gives the answer, and the run."""
+    """Send a request that needs an approval; return its response, and the run."""
     answer = ann.post(path, json=request, headers={"Idempotency-Key": "k"})
     run: dict[str, Any] = ann.get(f"/api/v1/runs/{answer.headers['acme-run-id']}").json()
     assert run["status"] == "waiting"

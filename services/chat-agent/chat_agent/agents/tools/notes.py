@@ -54,7 +54,7 @@ def has_memory(context: RunContextWrapper[RunContext], _agent: object) -> bool:
 
 
 async def needs_approval(context: RunContextWrapper[Any], arguments: dict[str, Any], _call_id: str) -> bool:
-    """Ask the person where the run has read what others wrote; what is not theirs is refused anyway."""
+    """Require an approval after untrusted content was read; what is not the person's is refused anyway."""
     run: RunContext = context.context
     text = arguments.get("text")
     is_theirs = isinstance(text, str) and run.memory is not None and run.memory.is_grounded(text)

@@ -1,4 +1,4 @@
-"""Asks a model for the summary of a part of a conversation."""
+"""Writes the summary of a part of a conversation, with a model."""
 
 import asyncio
 from collections.abc import Sequence

@@ -49,7 +49,7 @@ async def create_embeddings(
 async def create_moderation(
     body: ModerationRequest, caller: Writer, manager: ManagerDep, limiter: ChatLimiter
 ) -> Response:
-    """Look for harmful content."""
+    """Check texts for harmful content."""
     return await complete(body, caller, manager, limiter)
 
 

@@ -51,7 +51,7 @@ def deltas(messages, **more):
 
 
 def text():
-    """Ask for the title of a chat."""
+    """Request the title of a chat."""
     models = client.get("/models").raise_for_status().json()["data"]
     assert MODEL in [model["id"] for model in models]
     history = f"<chat_history>\nUSER: {TEXT}\n</chat_history>"
