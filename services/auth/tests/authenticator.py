@@ -90,10 +90,10 @@ class Authenticator:
 
 def client_data(kind: str, options: dict[str, Any], lies: dict[str, Any]) -> bytes:
     """What a browser has signed: never a page's own words."""
-    said = {
+    client_data = {
         "type": lies.get("kind", kind),
         "challenge": lies.get("challenge", options["challenge"]),
         "origin": lies.get("origin", ORIGIN),
         "crossOrigin": False,
     }
-    return json.dumps(said).encode()
+    return json.dumps(client_data).encode()

@@ -11,9 +11,9 @@ async def test_gives_a_service_a_token_for_the_one_it_calls(auth):
     assert answer.headers["cache-control"] == "no-store"
     assert (issued["token_type"], issued["expires_in"]) == ("bearer", 600)
     assert issued["scope"] == "conversations:read conversations:write"
-    said = auth.claims(issued)
-    assert {said.pop(name) is not None for name in ("iat", "nbf", "exp", "jti")} == {True}
-    assert said == {
+    claims = auth.claims(issued)
+    assert {claims.pop(name) is not None for name in ("iat", "nbf", "exp", "jti")} == {True}
+    assert claims == {
         "iss": auth.settings.auth_issuer,
         "aud": "conversation",
         "sub": "service:chat-agent",
@@ -63,8 +63,8 @@ async def test_gives_nothing_that_is_not_in_the_table(auth, changes, status, cod
 
 async def test_does_not_tell_an_unknown_client_from_a_wrong_secret(auth):
     answers = [await auth.machine(client_id="unknown"), await auth.machine(client_secret="wrong")]
-    said = [{**answer.json(), "request_id": ""} for answer in answers]
-    assert said[0] == said[1]
+    problems = [{**answer.json(), "request_id": ""} for answer in answers]
+    assert problems[0] == problems[1]
 
 
 async def test_wants_a_form(auth):

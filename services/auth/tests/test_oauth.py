@@ -80,12 +80,12 @@ async def test_gives_a_machine_of_a_tenant_a_token_that_says_what_it_is(service,
     assert answer.headers["cache-control"] == "no-store"
     issued_token = answer.json()
     assert (issued_token["token_type"], issued_token["expires_in"]) == ("bearer", 600)
-    said = service.claims(issued_token)
-    assert said["sub"] == f"service:{credential['client_id']}"
-    assert (said["client_id"], said["aud"]) == (credential["client_id"], "acme-api")
-    assert (said["tenant_id"], said["role"]) == (owner["tenant_id"], "member")
-    assert said["scope"] == issued_token["scope"] == "conversations:read conversations:write"
-    assert "sid" not in said
+    claims = service.claims(issued_token)
+    assert claims["sub"] == f"service:{credential['client_id']}"
+    assert (claims["client_id"], claims["aud"]) == (credential["client_id"], "acme-api")
+    assert (claims["tenant_id"], claims["role"]) == (owner["tenant_id"], "member")
+    assert claims["scope"] == issued_token["scope"] == "conversations:read conversations:write"
+    assert "sid" not in claims
 
 
 async def test_takes_the_secret_in_the_form_or_in_the_header_and_not_in_both(service, credential):
@@ -113,9 +113,9 @@ async def test_does_not_tell_why_it_believes_a_client_not(service, credential, o
     answers = [await token(service, {**credential, **one}) for one in spoilt]
     await service.database.execute("update service_credentials set expires_at = now()")
     answers.append(await token(service, credential))
-    said = [{**answer.json(), "request_id": ""} for answer in answers]
-    assert all(one == said[0] for one in said)
-    assert (answers[0].status_code, said[0]["code"]) == (401, "invalid_client")
+    problems = [{**answer.json(), "request_id": ""} for answer in answers]
+    assert all(one == problems[0] for one in problems)
+    assert (answers[0].status_code, problems[0]["code"]) == (401, "invalid_client")
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ async def test_gives_no_more_than_was_issued(service, credential, form, code):
 
 async def test_grants_fewer_scopes_on_request(service, credential):
     answer = await token(service, credential, scope="conversations:read", audience="conversation")
-    said = service.claims(answer.json())
-    assert (said["scope"], said["aud"]) == ("conversations:read", "conversation")
+    claims = service.claims(answer.json())
+    assert (claims["scope"], claims["aud"]) == ("conversations:read", "conversation")
 
 
 async def test_gives_only_what_the_catalogue_still_gives(service, start, operator, path, credential):

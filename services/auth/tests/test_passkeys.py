@@ -241,9 +241,9 @@ async def test_sounds_an_alarm_for_a_passkey_that_was_copied(auth):
 
 async def test_sounds_the_alarm_also_for_a_second_factor(auth):
     key, bundle = await with_passkey(auth)
-    said = await challenged(auth)
+    problem = await challenged(auth)
     key.counter = 0
-    answer = await answered(auth, said["challenge"], passkey=key.sign(said["passkey"]))
+    answer = await answered(auth, problem["challenge"], passkey=key.sign(problem["passkey"]))
     assert answer.json()["code"] == "invalid_factor"
     [row] = await auth.audited("authn_passkey_cloned")
     assert row["actor"] == bundle["user_id"]
@@ -258,12 +258,12 @@ async def test_takes_a_passkey_that_never_counts(auth):
 
 async def test_is_a_second_factor_after_a_password(auth):
     key, bundle = await with_passkey(auth)
-    said = await challenged(auth)
-    assert said["factors"] == ["passkey", "recovery_code"]
-    [allowed] = said["passkey"]["allowCredentials"]
+    problem = await challenged(auth)
+    assert problem["factors"] == ["passkey", "recovery_code"]
+    [allowed] = problem["passkey"]["allowCredentials"]
     assert allowed["id"] == jose.encode(key.credential_id)
-    assert said["passkey"]["userVerification"] == "required"
-    answer = await answered(auth, said["challenge"], passkey=key.sign(said["passkey"]))
+    assert problem["passkey"]["userVerification"] == "required"
+    answer = await answered(auth, problem["challenge"], passkey=key.sign(problem["passkey"]))
     assert answer.json()["user_id"] == bundle["user_id"]
     assert auth.claims(answer.json())["amr"] == ["pwd", "hwk", "user", "mfa"]
 
@@ -271,28 +271,30 @@ async def test_is_a_second_factor_after_a_password(auth):
 @pytest.mark.parametrize("handle", ["", None])
 async def test_is_a_second_factor_also_without_a_user_handle(auth, handle):
     key, _ = await with_passkey(auth)
-    said = await challenged(auth)
-    signed = key.sign(said["passkey"])
+    problem = await challenged(auth)
+    signed = key.sign(problem["passkey"])
     signed["response"]["userHandle"] = handle
-    assert (await answered(auth, said["challenge"], passkey=signed)).status_code == 200
+    assert (await answered(auth, problem["challenge"], passkey=signed)).status_code == 200
 
 
 async def test_is_no_second_factor_for_somebody_else(auth):
     await with_passkey(auth)
     bobs, _ = await with_passkey(auth, email="bob@example.com")
-    said = await challenged(auth)
-    answer = await answered(auth, said["challenge"], passkey=bobs.sign(said["passkey"]))
+    problem = await challenged(auth)
+    answer = await answered(auth, problem["challenge"], passkey=bobs.sign(problem["passkey"]))
     assert answer.json()["code"] == "invalid_factor"
 
 
 async def test_lets_its_owner_in_while_other_factors_are_blocked(auth):
     key, _ = await with_passkey(auth)
-    said = await challenged(auth)
+    problem = await challenged(auth)
     for _ in range(6):
-        answer = await answered(auth, said["challenge"], recovery_code="aaaa-aaaa-aaaa-aaaa")
+        answer = await answered(auth, problem["challenge"], recovery_code="aaaa-aaaa-aaaa-aaaa")
     assert answer.status_code == 429
     assert (await sign_in_with(auth, key)).status_code == 200
-    assert (await answered(auth, said["challenge"], passkey=key.sign(said["passkey"]))).status_code == 200
+    assert (
+        await answered(auth, problem["challenge"], passkey=key.sign(problem["passkey"]))
+    ).status_code == 200
 
 
 async def test_lets_nobody_in_who_may_not(auth):

@@ -129,9 +129,9 @@ async def test_takes_a_passkey_as_the_first_factor(auth, strict):
     assert (await auth.refresh(bundle)).status_code == 200
     again = await auth.post("token/enrol/passkey", challenge=challenge, passkey=made)
     assert again.json()["code"] == "invalid_challenge"
-    said = await challenged(auth)
-    proof = key.sign(said["passkey"])
-    assert (await answered(auth, said["challenge"], passkey=proof)).status_code == 200
+    problem = await challenged(auth)
+    proof = key.sign(problem["passkey"])
+    assert (await answered(auth, problem["challenge"], passkey=proof)).status_code == 200
 
 
 async def test_lets_nobody_switch_to_it_with_one_factor(auth):

@@ -21,13 +21,13 @@ async def test_asks_for_the_second_factor_only_after_the_right_password(auth):
     assert {**with_factor, "request_id": ""} == {**without, "request_id": ""}
     assert with_factor["code"] == "invalid_credentials"
     answer = await auth.sign_in()
-    said = answer.json()
-    assert (answer.status_code, said["code"]) == (401, "second_factor_required")
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (401, "second_factor_required")
     assert answer.headers["www-authenticate"] == "Bearer"
     assert answer.headers["cache-control"] == "no-store"
-    assert said["factors"] == ["totp", "recovery_code"]
+    assert problem["factors"] == ["totp", "recovery_code"]
     # 256 bits.
-    assert len(said["challenge"]) == 43
+    assert len(problem["challenge"]) == 43
     assert "access_token" not in answer.text
 
 
@@ -294,6 +294,6 @@ async def test_is_required_also_after_a_password_reset(auth):
     token = (await auth.mails("password_reset"))[-1]["token"]
     answer = await auth.post("password/reset", token=token, password="an entirely new phrase")
     assert (answer.status_code, answer.content) == (204, b"")
-    said = (await auth.sign_in(password="an entirely new phrase")).json()
-    assert said["code"] == "second_factor_required"
-    assert (await answered(auth, said["challenge"], code=app.code)).status_code == 200
+    problem = (await auth.sign_in(password="an entirely new phrase")).json()
+    assert problem["code"] == "second_factor_required"
+    assert (await answered(auth, problem["challenge"], code=app.code)).status_code == 200

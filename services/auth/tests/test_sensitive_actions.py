@@ -175,7 +175,7 @@ async def test_nobody_gives_or_touches_a_role_above_their_own(people, action):
 async def test_a_key_gives_no_more_than_who_makes_or_rotates_it_has(people, action):
     request, auth = await REQUESTS[action](people), people.auth
     claims = auth.claims(people.admin)
-    said = {name: claims[name] for name in ("aud", "sub", "sid", "client_id", "tenant_id", "role")}
-    narrow = await auth.app.state.services.access_tokens._sign(["api_keys:manage", "billing:manage"], said)
+    subset = {name: claims[name] for name in ("aud", "sub", "sid", "client_id", "tenant_id", "role")}
+    narrow = await auth.app.state.services.access_tokens._sign(["api_keys:manage", "billing:manage"], subset)
     answer = await people.ask({"access_token": narrow.token}, request)
     assert code(answer) == (403, "scope_beyond_own_rights")

@@ -73,13 +73,13 @@ def test_needs_no_vault_in_development(settings_with):
     [{"ENVIRONMENT": "production"}, {"ENVIRONMENT": "staging", "DEBUG": "true"}, {"ENVIRONMENT": "test"}],
 )
 def test_names_everything_that_is_missing_in_one_message(settings_with, place):
-    said = complaint(settings_with, **place, **dict.fromkeys([*SECRETS, *VAULT], ""))
-    assert [name for name in [*SECRETS, *VAULT] if name not in said] == []
+    text = complaint(settings_with, **place, **dict.fromkeys([*SECRETS, *VAULT], ""))
+    assert [name for name in [*SECRETS, *VAULT] if name not in text] == []
 
 
 def test_wants_its_secrets_in_development_too(settings_with):
-    said = complaint(settings_with, ENVIRONMENT="development", DEBUG="true", **dict.fromkeys(SECRETS, ""))
-    assert [name for name in SECRETS if f"{name} is missing" not in said] == []
+    text = complaint(settings_with, ENVIRONMENT="development", DEBUG="true", **dict.fromkeys(SECRETS, ""))
+    assert [name for name in SECRETS if f"{name} is missing" not in text] == []
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -99,9 +99,9 @@ def test_is_opened_by_no_debug_outside_development(settings_with, place, name, v
 @pytest.mark.parametrize("sample", ["change-me-too", "changeme", "CHANGE-ME-email"])
 @pytest.mark.parametrize("name", SECRETS[:5])
 def test_takes_no_sample_for_a_secret(settings_with, name, sample):
-    said = complaint(settings_with, **{name: sample})
-    assert f"{name} is a placeholder" in said
-    assert sample not in said
+    text = complaint(settings_with, **{name: sample})
+    assert f"{name} is a placeholder" in text
+    assert sample not in text
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_takes_no_sample_for_a_secret(settings_with, name, sample):
     ],
 )
 def test_refuses_what_would_be_unsafe(settings_with, changes, expected):
-    said = complaint(settings_with, **changes)
-    assert expected in said
-    assert [name for name in SECRETS if FIT[name] in said] == []
+    text = complaint(settings_with, **changes)
+    assert expected in text
+    assert [name for name in SECRETS if FIT[name] in text] == []
 
 
 SIGNING = {"ENVIRONMENT": "development", "DEBUG": "true", "AUTH_SIGNER": "vault"}

@@ -134,14 +134,14 @@ def test_no_mail_program_finds_a_link_or_a_number_in_what_others_have_chosen(wri
 
 def test_a_new_account_gets_a_confirmation_without_a_lure():
     for lure in lures():
-        said = {"display_name": lure, "tenant_name": lure}
+        names = {"display_name": lure, "tenant_name": lure}
         event = VerificationRequested.model_validate(
             {
                 "user_id": "user:1",
                 "tenant_id": "0b6e0a0c-8f39-4a53-9d26-6f4e3a1f2a11",
                 "email": "ada@example.com",
                 "verification": {"token": "sealed", "expires_at": NOW},
-                **said,
+                **names,
             }
         )
         names = f"{event.display_name} of {event.tenant_name}"
