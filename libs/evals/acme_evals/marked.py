@@ -21,7 +21,7 @@ class LLMJudge(common.LLMJudge):
     """A model judges the output by a rubric."""
 
     async def evaluate(self, ctx: Context) -> EvaluatorOutput:
-        """Ask the model."""
+        """Call the model with texts between marks."""
         marked, note = mark(ctx)
         return await common.LLMJudge.evaluate(replace(self, rubric=f"{self.rubric}\n{note}"), marked)
 
@@ -31,7 +31,7 @@ class GEval(common.GEval):
     """A model scores the output by criteria and steps."""
 
     async def evaluate(self, ctx: Context) -> EvaluatorOutput:
-        """Ask the model."""
+        """Call the model with texts between marks."""
         marked, note = mark(ctx)
         return await common.GEval.evaluate(replace(self, criteria=f"{self.criteria}\n{note}"), marked)
 

@@ -68,7 +68,7 @@ def _busy_machine_of_auth() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _long_grace() -> Iterator[None]:
-    """Let the grace of refresh tokens last as many minutes as it is set to seconds."""
+    """Make the grace of refresh tokens last as many minutes as it is set to seconds."""
     build = RefreshTokens.from_settings
 
     def with_long_grace(settings: Settings) -> RefreshTokens:

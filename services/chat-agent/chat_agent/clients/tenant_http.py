@@ -41,7 +41,7 @@ class TenantClients:
 
 
 class TenantTransport(httpx2.AsyncBaseTransport):
-    """Lets so many requests of a tenant be under way, until their responses are read."""
+    """Limits how many requests of a tenant are under way, until their responses are read."""
 
     def __init__(self, transport: httpx2.AsyncBaseTransport, turns: asyncio.Semaphore) -> None:
         self._transport, self._turns = transport, turns
