@@ -8,6 +8,8 @@ from pydantic_core import PydanticCustomError
 from chat_agent.schemas import storable
 
 MAX_CATEGORIES, MAX_DETAILS = 50, 4000
+# Messages before a text that are read with it.
+MAX_TURNS = 10
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
 Details = Annotated[str, StringConstraints(min_length=1, max_length=MAX_DETAILS), AfterValidator(storable)]
 
@@ -33,7 +35,7 @@ class ModelCheckConfig(CheckConfig):
     model: Word | None = Field(None, description="Without it the model of the agent.")
     confidence_threshold: Annotated[float, Field(ge=0, le=1)] = 0.7
     max_turns: Annotated[int, Field(ge=1, le=50)] = Field(
-        10, description="How many messages before the text the model reads."
+        MAX_TURNS, description="How many messages before the text the model reads."
     )
     include_reasoning: bool = Field(
         False, description="Whether the model reasons first; nobody reads its reasons."
