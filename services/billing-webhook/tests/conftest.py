@@ -71,6 +71,14 @@ async def admin(app: FastAPI, issuer: Issuer, tenant: UUID) -> AsyncIterator[htt
 
 
 @pytest.fixture
+async def owner(app: FastAPI, issuer: Issuer, tenant: UUID) -> AsyncIterator[httpx.AsyncClient]:
+    """The owner of the tenant, whose paths begin at those of the tenant."""
+    async with client(app, issuer.token(tenant_id=tenant)) as http:
+        http.base_url = httpx.URL(f"{http.base_url}/api/v1/billing/tenants/{tenant}/")
+        yield http
+
+
+@pytest.fixture
 async def chat_agent(app: FastAPI, issuer: Issuer) -> AsyncIterator[httpx.AsyncClient]:
     """The service that reserves what runs use."""
     token = issuer.service_token("chat-agent", audience="billing-webhook", scope="billing:reserve")

@@ -5,7 +5,6 @@ import time
 from datetime import UTC, datetime
 from uuid import uuid4
 
-import httpx
 import pytest
 from billing_webhook.events import AuditRecorded
 from billing_webhook.main import create_app
@@ -32,13 +31,6 @@ def settings(settings, sandbox):
         "auth_step_up_minutes": 15,
     }
     return settings.model_copy(update=changes)
-
-
-@pytest.fixture
-async def owner(app, issuer, tenant):
-    async with client(app, issuer.token(tenant_id=tenant)) as http:
-        http.base_url = httpx.URL(f"{http.base_url}/api/v1/billing/tenants/{tenant}/")
-        yield http
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """Pages to which Stripe sends people back."""
 
-import httpx
 import pytest
 from pydantic import SecretStr
-from testkit.app import client
 from testkit.supplied_urls import EVERYWHERE, PUBLIC, refused, url_members
 
 from .sandbox_stripe import KEY
@@ -20,13 +18,6 @@ ROUTES = {
 def settings(settings, sandbox):
     changes = {"stripe_secret_key": SecretStr(KEY), "stripe_api_base": sandbox.url}
     return settings.model_copy(update=changes)
-
-
-@pytest.fixture
-async def owner(app, issuer, tenant):
-    async with client(app, issuer.token(tenant_id=tenant)) as http:
-        http.base_url = httpx.URL(f"{http.base_url}/api/v1/billing/tenants/{tenant}/")
-        yield http
 
 
 async def test_every_member_that_takes_a_url_is_tested(app):
