@@ -376,7 +376,10 @@ def test_a_server_that_is_not_there_costs_the_call(
     published(admin, "support", tools=[{"name": "read_order"}])
     output, row = called(member)
     assert (output["failed"], row["error"]) == (True, "tool_failed")
-    assert output["output"] == "The address may not be called: the host is not public."
+    assert (
+        output["output"]
+        == "The address may not be called: the host is not public, or its name cannot be resolved."
+    )
 
 
 @pytest.mark.parametrize(

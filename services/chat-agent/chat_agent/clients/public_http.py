@@ -119,7 +119,9 @@ class PublicTransport(httpx2.AsyncBaseTransport):
         try:
             response = await self._transport.handle_async_request(request)
         except HostNotPublic:
-            raise RequestForbidden("the host is not public", request=request) from None
+            raise RequestForbidden(
+                "the host is not public, or its name cannot be resolved", request=request
+            ) from None
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()
             raise ResponseTooLarge("the response is compressed", request=request)

@@ -29,7 +29,7 @@ class PublicResolver(AbstractResolver):
             try:
                 addresses = list(await resolve_public(host, port))
             except HostNotPublic as error:
-                raise OSError("the host is not public") from error
+                raise OSError("the host is not public, or its name cannot be resolved") from error
         return [
             ResolveResult(
                 hostname=host,
