@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -96,6 +97,14 @@ def until(condition: Callable[[], Any]) -> Any:
     return eventually.until(look, PATIENCE_SECONDS, interval=0.1, describe=evidence.describe)
 
 
+def until_available(request: Callable[[], httpx.Response]) -> httpx.Response:
+    """Repeat a request while it is refused for the moment, as by a service that stood still."""
+    answer: httpx.Response = until(
+        lambda: (each := request()).status_code != HTTPStatus.SERVICE_UNAVAILABLE and each
+    )
+    return answer
+
+
 def http_client(url: str, **headers: str) -> httpx.Client:
     """Return a client whose last answer is known to `until`."""
     hooks = {"response": [evidence.note]}
@@ -117,7 +126,8 @@ class Person:
     signed_in_at: float = -math.inf
 
     def sign_in(self, email: str, password: str) -> httpx.Response:
-        answer = self.http.post("/api/v1/auth/token", json={"email": email, "password": password})
+        body = {"email": email, "password": password}
+        answer = until_available(lambda: self.http.post("/api/v1/auth/token", json=body))
         if answer.is_success:
             self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
             self.tenant_id = answer.json()["tenant_id"]
@@ -234,7 +244,7 @@ def register(stack: Stack) -> Callable[..., str]:
         email = email or f"{uuid4().hex}@example.com"
         body = {"email": email, "password": PASSWORD, "tenant_name": "Of somebody new", "accept_terms": True}
         url = f"{stack.gateway_url}/api/v1/auth/register"
-        answer = httpx.post(url, json=body, timeout=60, trust_env=False)
+        answer = until_available(lambda: httpx.post(url, json=body, timeout=60, trust_env=False))
         assert answer.status_code == 202, answer.text
         return email
 
@@ -245,7 +255,8 @@ def register(stack: Stack) -> Callable[..., str]:
 def neighbour(register: Callable[..., str], inbox: Inbox, someone: Callable[[], Person]) -> Person:
     """Return the owner of another tenant, signed in."""
     email, person = register(), someone()
-    verified = person.http.post("/api/v1/auth/email/verify", json={"token": inbox.token(email)})
+    body = {"token": inbox.token(email)}
+    verified = until_available(lambda: person.http.post("/api/v1/auth/email/verify", json=body))
     assert verified.is_success, verified.text
     assert person.sign_in(email, PASSWORD).status_code == 200
     return person
