@@ -15,7 +15,10 @@ from .mcp_server import ECHO, StatelessServer
 from .tenant_server import TenantServer, tenant_server
 
 PAGES = Path(__file__).parents[3] / "docs" / "howto"
-REQUEST = re.compile(r"""^curl -X (\w+) "\$ACME(\S+)" .*?(?:\\\n +)?-d '(.*?)'$""", re.MULTILINE | re.DOTALL)
+# With a body, or in one line without.
+REQUEST = re.compile(
+    r"""^curl -X (\w+) "\$ACME(\S+)" (?:-H "[^"\n]*"$|.*?(?:\\\n +)?-d '(.*?)'$)""", re.MULTILINE | re.DOTALL
+)
 WITH_REQUESTS = [page.name for page in sorted(PAGES.glob("*.md")) if "$ACME" in page.read_text()]
 
 
@@ -93,11 +96,12 @@ def test_an_agent_is_written_published_and_replaced_by_way_of_a_canary(admin: ht
 
 
 def test_the_tools_of_an_mcp_server_are_registered_and_confirmed(admin: httpx.Client, mcp_url: str) -> None:
-    secret, server, confirmation, _sign_in = requests_of("connect-an-mcp-server.md")
+    secret, server, refresh, confirmation, _sign_in = requests_of("connect-an-mcp-server.md")
     send(admin, *secret)
     method, path, body = server
     shop = send(admin, method, path, body.replace("https://mcp.shop.example", mcp_url)).json()
     assert [tool["name"] for tool in shop["tools"]] == ["find_order", "refund"]
+    assert send(admin, *refresh).json()["changes"] == []
     method, path, body = confirmation
     assert (
         send(admin, method, path, body.replace("sha256:…", shop["tools_digest"])).json()["state"]
