@@ -10,8 +10,10 @@ from pydantic import JsonValue
 from servicekit.auth.tokens import Principal
 
 from chat_agent.agent_definitions.selection import AgentSelection
+from chat_agent.agent_definitions.variables import check_values
 from chat_agent.api.deadlines import transaction
-from chat_agent.api.variables import mask_values
+from chat_agent.api.message_lengths import check_length
+from chat_agent.api.variables import mask_values, versions_of_calls
 from chat_agent.attachments.references import resolve_files
 from chat_agent.attachments.uploads import Blob, resolve_uploads
 from chat_agent.errors import GuardrailTriggered
@@ -61,6 +63,21 @@ class RunRequest:
     def attachment_bytes(self) -> int:
         """The size of the images and files that the parts refer to."""
         return sum(len(blob.content) for blob in self.blobs.values()) + sum(self.files.values())
+
+
+async def prepared(
+    manager: RunManager, caller: Principal, request: RunRequest, agent: AgentSelection, model: str
+) -> RunRequest:
+    """Check a request, and return it with masks and stored content in place of what was sent.
+
+    Raises ToolCallNotFound, MessageTooLong, InvalidAttachment, GuardrailTriggered.
+    """
+    chat = request.chat
+    going_on = await versions_of_calls(manager, caller, chat, request.tool_outputs, agent)
+    check_values(going_on, chat.variables, request.variables_place)
+    check_length(manager.settings, model, chat.message, request.prelude)
+    request = await with_masks(manager, caller, request, agent)
+    return await with_stored_content(manager, caller, request)
 
 
 async def with_masks(

@@ -14,12 +14,11 @@ from servicekit.auth.tokens import Principal
 from servicekit.idempotency import REPLAYED, IdempotencyInProgress
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agent_definitions.variables import check_values
+from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.api.deadlines import start_deadline, transaction
 from chat_agent.api.edited_arguments import check_edited_arguments
-from chat_agent.api.message_lengths import check_length, check_plan
-from chat_agent.api.run_request import History, RunRequest, with_masks, with_stored_content
-from chat_agent.api.variables import versions_of_calls
+from chat_agent.api.message_lengths import check_plan
+from chat_agent.api.run_request import History, RunRequest, prepared
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.files import copy_to_run
 from chat_agent.clients.billing import QuotaWarning, RunRef
@@ -68,17 +67,9 @@ async def start_run(
     """
     chat = request.chat
     conversation_id = chat.conversation_id or uuid4()
-    agent = request.selection or await manager.select_agent(
-        caller.tenant_id, chat.agent_type, conversation_id
-    )
-    if agent is None:
-        raise await agent_not_found(manager, caller.tenant_id, chat.agent_type)
-    going_on = await versions_of_calls(manager, caller, chat, request.tool_outputs, agent)
-    check_values(going_on, chat.variables, request.variables_place)
+    agent = await selected_agent(manager, caller, request, conversation_id)
     model = manager.model_of(agent, caller.tenant_id)
-    check_length(manager.settings, model, chat.message, request.prelude)
-    request = await with_masks(manager, caller, request, agent)
-    request = await with_stored_content(manager, caller, request)
+    request = await prepared(manager, caller, request, agent, model)
     new = {"conversation_id": conversation_id, "model": model}
     new |= {"agent_versions": agent.stored_versions, "definition": agent.stored_definition}
     values = {**new_run_values(caller, request, key), **new}
@@ -103,6 +94,17 @@ async def start_run(
         manager.claim_due.set()
     await manager.stop(started.to_stop)
     return StartedRun(started.run, is_new=True, warnings=reservation.warnings)
+
+
+async def selected_agent(
+    manager: RunManager, caller: Principal, request: RunRequest, conversation_id: UUID
+) -> AgentSelection:
+    """Return the agent of a new run; raises AgentNotFound."""
+    agent_type = request.chat.agent_type
+    agent = request.selection or await manager.select_agent(caller.tenant_id, agent_type, conversation_id)
+    if agent is None:
+        raise await agent_not_found(manager, caller.tenant_id, agent_type)
+    return agent
 
 
 async def insert_in_conversation(
