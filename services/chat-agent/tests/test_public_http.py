@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -162,3 +163,28 @@ async def test_servers_that_do_not_answer_use_up_the_connections_of_their_tenant
         await clients.aclose()
     assert {response.status_code for response in responses} == {204}
     assert server.arrived == MAX_REQUESTS + 2
+
+
+async def test_names_that_do_not_resolve_delay_those_of_their_tenant_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released, waiting = threading.Event(), threading.Semaphore(0)
+
+    def getaddrinfo(host: str, port: int, **_options: Any) -> list[Any]:
+        if host == "slow.example":
+            waiting.release()
+            released.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(public_hosts, "RESOLVE_SECONDS", 60)
+    slow = [
+        asyncio.create_task(public_hosts.resolve_public("slow.example", 443)) for _ in range(MAX_REQUESTS)
+    ]
+    try:
+        for _ in slow:
+            assert await asyncio.to_thread(waiting.acquire, timeout=60)
+        assert await public_hosts.resolve_public("fast.example", 443) == ["93.184.215.14"]
+    finally:
+        released.set()
+    await asyncio.gather(*slow)

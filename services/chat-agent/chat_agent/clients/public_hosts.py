@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 RESOLVE_SECONDS = 5.0
-# Threads of their own: names that are slow to resolve delay nothing else.
-RESOLVERS = ThreadPoolExecutor(4, "resolver")
+# Threads of their own: names that are slow to resolve delay nothing else. More than the requests that one
+# tenant may have under way, whose name server may not answer.
+RESOLVERS = ThreadPoolExecutor(40, "resolver")
 # Names of the metadata services of clouds, wherever they lead.
 METADATA_NAMES = frozenset(
     {
