@@ -1,6 +1,9 @@
 """What documents of tenants, such as definitions of agents and tools, have in common."""
 
 import hashlib
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
 
 import orjson
 from pydantic import BaseModel
@@ -33,6 +36,23 @@ def schema_problem(path: str, error: Exception) -> tuple[str, str]:
     place = parameter_name([path, *getattr(error, "instance_path", [])])
     within = place if place.startswith("[") or not place else f".{place}"
     return f"{path}{within}", str(error).splitlines()[0][:200]
+
+
+def as_stored(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object as it is read again once it is stored."""
+    return {name: value_as_stored(member) for name, member in members.items()}
+
+
+def value_as_stored(value: Any) -> Any:
+    """Return a JSON value as it is read again: Postgres keeps no exponents and no sign of zero."""
+    match value:
+        case dict():
+            return as_stored(value)
+        case list():
+            return [value_as_stored(item) for item in value]
+        case float():
+            return orjson.loads(f"{Decimal(repr(value + 0.0)):f}")
+    return value
 
 
 def digest_of(value: object) -> str:

@@ -12,7 +12,9 @@ from pydantic import (
     BeforeValidator,
     Field,
     StringConstraints,
+    ValidationError,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from servicekit.large_bodies import stands_for_content
 from servicekit.request_limits import KIB
 from servicekit.schemas import RequestModel, Time, max_length
@@ -29,6 +31,8 @@ MAX_MESSAGE = 1_000_000
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # Of a guardrail: what it checks.
 Stage = Literal["pre_flight", "input", "output", "tool"]
+# A step within a value, and the steps before it.
+Place = tuple["Place | None", str | int]
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 
@@ -51,21 +55,43 @@ def is_unicode(value: str) -> bool:
     return True
 
 
+def placed(error: ValueError, place: Place | None) -> ValidationError:
+    """Return an error with its place within a value."""
+    steps: list[str | int] = []
+    while place is not None:
+        place, step = place
+        steps.insert(0, step)
+    details = InitErrorDetails(
+        type=PydanticCustomError("value_error", "{message}", {"message": str(error)}),
+        loc=tuple(steps),
+        input=None,
+    )
+    return ValidationError.from_exception_data("JSON", [details])
+
+
 def storable_json(value: Any) -> Any:
-    """Refuse JSON with what cannot be stored or sent on: such text, and numbers that no JSON can have."""
-    rest = [value]
+    """Refuse JSON with what cannot be stored or sent on: such text, and numbers that no JSON can have.
+
+    The error has its place within the value.
+    """
+    rest: list[tuple[Any, Place | None]] = [(value, None)]
     while rest:
-        match rest.pop():
-            case str() as text:
-                storable(text)
-            case dict() as members:
-                rest += [*members, *members.values()]
-            case list() as items:
-                rest += items
-            case int() as number if not MIN_INTEGER <= number <= MAX_INTEGER:
-                raise ValueError("must not contain integers of more than 64 bits")
-            case float() as number if not isfinite(number):
-                raise ValueError("must not contain numbers that are not finite")
+        one, place = rest.pop()
+        try:
+            match one:
+                case str():
+                    storable(one)
+                case dict():
+                    rest += [(name, (place, name)) for name in one]
+                    rest += [(member, (place, name)) for name, member in one.items()]
+                case list():
+                    rest += [(item, (place, index)) for index, item in enumerate(one)]
+                case int() if not MIN_INTEGER <= one <= MAX_INTEGER:
+                    raise ValueError("must not contain integers of more than 64 bits")
+                case float() if not isfinite(one):
+                    raise ValueError("must not contain numbers that are not finite")
+        except ValueError as error:
+            raise placed(error, place) from None
     return value
 
 

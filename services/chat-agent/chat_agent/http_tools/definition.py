@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonVal
 from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.agents.approvals import Approval
-from chat_agent.documents import digest_of, small_json
+from chat_agent.documents import as_stored, digest_of, small_json
 from chat_agent.model.schema_validation import SchemaValidator
 from chat_agent.schemas import storable
 from chat_agent.tenant_secrets.schemas import SecretReference
@@ -139,7 +139,7 @@ class HttpTool(ToolMembers):
 
     def stored(self) -> dict[str, Any]:
         """Return what is stored: the members that are set."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        return as_stored(self.model_dump(mode="json", exclude_defaults=True))
 
     @cached_property
     def digest(self) -> str:
