@@ -93,10 +93,19 @@ def test_two_versions_are_compared_member_by_member(admin: httpx.Client) -> None
         "after": 2,
         "changes": [
             {"path": "settings.temperature", "before": 0.5, "after": 1.0},
-            {"path": "starters", "before": ["Hi"], "after": None},
-            {"path": "tools", "before": None, "after": [{"name": "current_time"}]},
+            {"path": "starters", "before": ["Hi"], "after": None, "elements": [element("removed", "Hi", 0)]},
+            {
+                "path": "tools",
+                "before": None,
+                "after": [{"name": "current_time"}],
+                "elements": [element("added", "current_time", None, 0)],
+            },
         ],
     }
+
+
+def element(change: str, name: str, before: int | None = None, after: int | None = None) -> dict[str, Any]:
+    return {"change": change, "name": name, "index_before": before, "index_after": after, "changes": []}
 
 
 def test_a_rollback_ends_the_canary_and_then_returns_to_earlier_versions(admin: httpx.Client) -> None:
@@ -312,7 +321,94 @@ def test_agents_are_applied_together_as_planned_and_once(admin: httpx.Client) ->
     changed = document("first", handoffs=["second"], starters=["Hi"])
     (update, same) = apply(admin, changed, documents[1]).json()["agents"]
     assert (update["action"], same["action"]) == ("update", "unchanged")
-    assert update["changes"] == [{"path": "starters", "before": None, "after": ["Hi"]}]
+    (change,) = update["changes"]
+    assert (change["path"], change["elements"]) == ("starters", [element("added", "Hi", None, 0)])
+
+
+def test_agents_that_reach_each_other_are_deleted_together(admin: httpx.Client) -> None:
+    documents = document("first", handoffs=["second"]), document("second", as_tools=["third"])
+    published(admin, "third")
+    apply(admin, *documents, dry_run=False).raise_for_status()
+    published(admin, "second", handoffs=["first"])
+    for name in ("first", "second"):
+        assert error(admin.delete(f"{AGENTS}/{name}")) == (409, "agent_in_use")
+    both = {"delete": ["first", "second"]}
+    plan = apply(admin, **both).json()
+    assert [(one["name"], one["action"], one["version"]) for one in plan["agents"]] == [
+        ("first", "delete", 1),
+        ("second", "delete", 2),
+    ]
+    assert admin.get(f"{AGENTS}/first").status_code == 200
+    applied = apply(admin, document("third", starters=["Hi"]), **both, dry_run=False).json()
+    assert [one["action"] for one in applied["agents"]] == ["update", "delete", "delete"]
+    for name in ("first", "second"):
+        assert error(admin.get(f"{AGENTS}/{name}")) == (404, "agent_not_found")
+    assert error(apply(admin, **both)) == (404, "agent_not_found")
+
+
+def test_an_agent_is_deleted_beside_changes_of_those_that_reach_it(admin: httpx.Client) -> None:
+    apply(admin, document("clerk"), document("boss", handoffs=["clerk"]), dry_run=False).raise_for_status()
+    assert error(apply(admin, delete=["clerk"])) == (409, "agent_in_use")
+    for members in ({}, {"starters": ["Hi"]}):
+        response = apply(admin, document("boss", handoffs=["clerk"], **members), delete=["clerk"])
+        assert response.json()["problems"][0]["path"] == "agents[0].definition.handoffs[0]"
+    response = apply(admin, document("clerk"), delete=["clerk"])
+    assert response.json()["problems"] == [{"path": "delete[0]", "message": "'clerk' is named twice."}]
+    assert apply(admin, document("boss"), delete=["clerk"], dry_run=False).json()["applied"] is True
+
+
+def test_a_canary_keeps_the_agents_that_it_reaches(admin: httpx.Client) -> None:
+    published(admin, "clerk")
+    published(admin, "boss")
+    save(admin, "boss", handoffs=["clerk"])
+    publish(admin, "boss", percentage=10)
+    assert error(apply(admin, document("boss"), delete=["clerk"])) == (409, "agent_in_use")
+
+
+@pytest.mark.parametrize(
+    "number", ["1e300", "-1e300", "1e22", "1e16", "1.5e17", "-0.0", "1e-7", "5e-324", "1.0"]
+)
+def test_a_number_is_the_same_after_it_was_stored(admin: httpx.Client, number: str) -> None:
+    schema = f'{{"type": "object", "properties": {{"a": {{"type": "number", "maximum": {number}}}}}}}'
+    text = json.dumps({"agents": [document("support", output_schema={})], "dry_run": False})
+    body = text.replace('"output_schema": {}', f'"output_schema": {schema}')
+    headers = {"Content-Type": "application/json"}
+    first, second = [admin.post(f"{AGENTS}/apply", content=body, headers=headers).json() for _ in range(2)]
+    assert [one["agents"][0]["action"] for one in (first, second)] == ["create", "unchanged"]
+    stored = admin.get(f"{AGENTS}/support/versions/1").json()
+    again = apply(admin, {"name": "support", "definition": stored["definition"]}).json()
+    assert again["agents"][0]["action"] == "unchanged"
+    saved = admin.put(f"{AGENTS}/support", json={"definition": stored["definition"]}).json()
+    assert (saved["number"], saved["digest"]) == (1, stored["digest"])
+    tool = f'{{"endpoint": {{"url": "https://shop.example", "parameters": {schema}}}, "description": "x"}}'
+    tools = [admin.put("/api/v1/tools/lookup", content=tool, headers=headers).json() for _ in range(2)]
+    assert [one["version"] for one in tools] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("\\ud83d", "unpaired surrogates"), ("\\u0000", "NUL")],
+)
+def test_a_text_that_cannot_be_stored_is_named_by_its_path(
+    admin: httpx.Client, text: str, reason: str
+) -> None:
+    body = f'{{"definition": {{"instructions": "x", "starters": ["a", "{text}"]}}}}'
+    headers = {"Content-Type": "application/json"}
+    response = admin.put(f"{AGENTS}/support", content=body, headers=headers)
+    assert error(response) == (422, "invalid_request")
+    (problem,) = response.json()["errors"]
+    assert problem["loc"] == ["body", "definition", "starters", 1]
+    assert reason in problem["msg"]
+
+
+def test_internal_agents_are_listed_for_those_who_manage_agents(
+    admin: httpx.Client, person: Person, tenant: UUID
+) -> None:
+    published(admin, "clerk", visibility="internal")
+    every = {"include_internal": True}
+    listed = [{one["name"] for one in admin.get(AGENTS, params=query).json()} for query in ({}, every)]
+    assert ["clerk" in names for names in listed] == [False, True]
+    assert error(person(tenant).get(AGENTS, params=every)) == (403, "forbidden")
 
 
 def test_an_outdated_plan_is_not_applied(admin: httpx.Client) -> None:

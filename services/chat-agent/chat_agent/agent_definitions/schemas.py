@@ -10,6 +10,8 @@ from chat_agent.agent_definitions.definition import AgentDefinition, AgentName, 
 from chat_agent.documents import DefinitionProblem
 from chat_agent.schemas import Message, Usage, Variables
 
+# Of a tenant.
+MAX_AGENTS = 200
 VersionNumber = Annotated[int, Field(ge=1, lt=2**31)]
 
 
@@ -70,13 +72,26 @@ class Rollback(RequestModel):
 
 
 class Application(RequestModel):
-    """Agents to publish together, all or none."""
+    """Agents to publish and to delete together, all or none."""
 
-    agents: Annotated[list[AgentDocument], Field(min_length=1, max_length=50)]
+    agents: list[AgentDocument] = Field([], max_length=50)
+    delete: list[AgentName] = Field(
+        [], max_length=MAX_AGENTS, description="Agents to delete; those that stay must not reach them."
+    )
     dry_run: bool = Field(True, description="Only say what would change.")
     plan: Annotated[str, Field(max_length=80)] | None = Field(
         None, description="The `digest` of the plan that was confirmed; another plan is refused."
     )
+
+
+class ElementChange(BaseModel):
+    """What became of an element of a list; one that was changed and moved is there twice."""
+
+    change: Literal["added", "removed", "changed", "moved"]
+    name: str = Field(description="Its `name` or `server`; a text is its own name.")
+    index_before: int | None = None
+    index_after: int | None = None
+    changes: list["Change"] = Field([], description="In which of its members it differs.")
 
 
 class Change(BaseModel):
@@ -85,19 +100,22 @@ class Change(BaseModel):
     path: str
     before: JsonValue = None
     after: JsonValue = None
+    elements: Annotated[list[ElementChange], Field(exclude_if=lambda elements: not elements)] = Field(
+        [], description="Of lists whose elements have names."
+    )
 
 
 class PlannedAgent(BaseModel):
     """What becomes of one agent."""
 
     name: str
-    action: Literal["create", "update", "unchanged"]
+    action: Literal["create", "update", "unchanged", "delete"]
     version: int | None = Field(description="The version that answers, before or after.")
     changes: list[Change]
 
 
 class Plan(BaseModel):
-    """What becomes of all agents that were sent."""
+    """What becomes of all agents that were named."""
 
     digest: str
     applied: bool

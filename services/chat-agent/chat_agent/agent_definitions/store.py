@@ -1,6 +1,6 @@
 """Agents of a tenant in the database: drafts, versions, releases."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -21,12 +21,12 @@ from chat_agent.agent_definitions.errors import (
     TooManyAgents,
 )
 from chat_agent.agent_definitions.own_tools import pinned
+from chat_agent.agent_definitions.schemas import MAX_AGENTS
 from chat_agent.agent_definitions.tables import Release, StoredAgent, StoredVersion
 from chat_agent.agent_definitions.validation import check_name
 from chat_agent.errors import AgentNotFound
 
 STABLE, CANARY = "stable", "canary"
-MAX_AGENTS = 200
 
 
 class Answering(NamedTuple):
@@ -122,10 +122,13 @@ async def naming_mcp_server(session: AsyncSession, tenant_id: UUID, server: str)
     return sorted({one.name for one in answers if server in one.definition.mcp_servers})
 
 
-async def published(session: AsyncSession, tenant_id: UUID | None) -> list[Answering]:
+async def published(
+    session: AsyncSession, tenant_id: UUID | None, *, include_internal: bool = False
+) -> list[Answering]:
     """List the agents of a tenant that its members may start, each in its stable version."""
     answers = await answering(session, tenant_id) if tenant_id else []
-    return [one for one in answers if one.label == STABLE and one.definition.visibility == "tenant"]
+    visible = {"tenant", "internal"} if include_internal else {"tenant"}
+    return [one for one in answers if one.label == STABLE and one.definition.visibility in visible]
 
 
 def definition_of(version: StoredVersion) -> AgentDefinition:
@@ -221,18 +224,25 @@ async def version_before(session: AsyncSession, agent: StoredAgent, version: Sto
 
 
 async def remove(session: AsyncSession, caller: Principal, name: str) -> None:
-    """Delete an agent; runs that began with it go on. Raises AgentNotFound, AgentInUse."""
+    """Delete an agent that no other reaches. Raises AgentNotFound, AgentInUse."""
     agent = await find(session, caller, name)
-    assert caller.tenant_id  # noqa: S101  # the token of a member has one
-    users = [
-        one.name
-        for one in await answering(session, caller.tenant_id)
-        if name in one.definition.neighbours and one.name != name
-    ]
+    answers = await answering(session, agent.tenant_id)
+    check_unreached([name], [one for one in answers if one.name != name])
+    mark_deleted(session, caller, agent)
+
+
+def check_unreached(names: Collection[str], others: Iterable[Answering]) -> None:
+    """Raise AgentInUse where other agents reach one of these names."""
+    users = [one.name for one in others if not {*names}.isdisjoint(one.definition.neighbours)]
     if users:
-        raise AgentInUse(f"Other agents reach it: {', '.join(dict.fromkeys(users))}. Change them first.")
+        listed = ", ".join(dict.fromkeys(users))
+        raise AgentInUse(f"Other agents reach it: {listed}. Change them first, or delete them together.")
+
+
+def mark_deleted(session: AsyncSession, caller: Principal, agent: StoredAgent) -> None:
+    """Delete an agent; runs that began with it go on."""
     agent.deleted_at = func.now()
-    audit.record_action(session, caller, AuditAction.DELETED, agent=name)
+    audit.record_action(session, caller, AuditAction.DELETED, agent=agent.name)
 
 
 async def check_tool_unused(session: AsyncSession, caller: Principal, tool: str) -> None:

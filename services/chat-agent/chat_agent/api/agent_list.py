@@ -1,7 +1,9 @@
 """The list of agents that a caller may choose from."""
 
 from agents import Agent
+from servicekit.auth.permissions import allows
 from servicekit.auth.tokens import Principal
+from servicekit.errors import Forbidden
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent import schemas
@@ -9,11 +11,19 @@ from chat_agent.agent_definitions import store
 from chat_agent.agent_definitions.store import Answering
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
+from chat_agent.api.dependencies import MANAGE
 
 
-async def list_agents(session: AsyncSession, caller: Principal) -> list[schemas.Agent]:
-    """List the agents of the service, and those of the tenant that have a published version."""
-    own = await store.published(session, caller.tenant_id)
+async def list_agents(
+    session: AsyncSession, caller: Principal, *, include_internal: bool
+) -> list[schemas.Agent]:
+    """List the agents of the service, and those of the tenant that have a published version.
+
+    Raises Forbidden.
+    """
+    if include_internal and not allows(MANAGE, caller.role, caller.scopes):
+        raise Forbidden(f"Internal agents are listed for those who have {MANAGE}.")
+    own = await store.published(session, caller.tenant_id, include_internal=include_internal)
     return [*map(to_agent_schema, AGENTS.values()), *map(to_own_agent_schema, own)]
 
 

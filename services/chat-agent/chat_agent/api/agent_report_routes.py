@@ -4,7 +4,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from servicekit.auth.dependencies import require
 from servicekit.auth.permissions import allows
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
@@ -13,10 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent.agent_definitions import store
 from chat_agent.agent_reports import feedback, schemas, status
 from chat_agent.agents import AGENTS
-from chat_agent.api.dependencies import AgentName, ToolReader
-
-MANAGE = "agents:manage"
-Author = Annotated[Principal, require(MANAGE)]
+from chat_agent.api.dependencies import MANAGE, AgentName, Author, ToolReader
 
 router = APIRouter(prefix="/api/v1/agents/{name}", tags=["agents"])
 

@@ -9,7 +9,7 @@ from servicekit.database import Session
 from servicekit.schemas import Page
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agent_definitions import publishing, schemas, store
+from chat_agent.agent_definitions import plans, publishing, schemas, store
 from chat_agent.agent_definitions.definition import AgentName
 from chat_agent.agent_definitions.diff import changes_between
 from chat_agent.agent_definitions.schemas import VersionNumber
@@ -38,8 +38,8 @@ router = APIRouter(prefix="/api/v1/agents", tags=["agents"], max_body_size=MAX_C
 async def apply_agents(
     application: schemas.Application, caller: Author, session: Session, manager: ManagerDep
 ) -> schemas.Plan:
-    """Publish agents together, all or none; by default only say what would change."""
-    return await publishing.apply(session, caller, manager.settings.direct_models, application)
+    """Publish and delete agents together, all or none; by default only say what would change."""
+    return await plans.apply(session, caller, manager.settings.direct_models, application)
 
 
 @router.get("/{name}", response_model=schemas.AgentDetail)

@@ -10,9 +10,10 @@ from servicekit.idempotency import WELL_FORMED, InvalidIdempotencyKey
 from chat_agent.errors import InvalidEventId
 from chat_agent.execution.manager import RunManager
 
+MANAGE = "agents:manage"
 Writer = Annotated[Principal, require("conversations:write")]
 Reader = Annotated[Principal, require("conversations:read")]
-Author = Annotated[Principal, require("agents:manage")]
+Author = Annotated[Principal, require(MANAGE)]
 ToolReader = Annotated[Principal, require("tools:read")]
 AgentName = Annotated[str, Path(pattern="^[a-z_][a-z0-9_]{0,63}$")]
 

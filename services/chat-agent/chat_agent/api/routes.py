@@ -38,6 +38,9 @@ from chat_agent.schemas import MAX_MESSAGE_BODY, Agent, ChatRequest
 
 RunFilters = Annotated[schemas.RunFilter, Query()]
 RunQuery = Annotated[schemas.RunPage, Query()]
+Internal = Annotated[
+    bool, Query(description="Also those that only other agents reach; needs `agents:manage`.")
+]
 
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -196,6 +199,8 @@ async def answer_approval(
 
 
 @router.get("/agents", response_model=list[Agent], tags=["agents"])
-async def list_agents(caller: ToolReader, session: Session) -> list[Agent]:
+async def list_agents(
+    caller: ToolReader, session: Session, include_internal: Internal = False
+) -> list[Agent]:
     """List the agents of the service, and those of the tenant that have a published version."""
-    return await agent_list.list_agents(session, caller)
+    return await agent_list.list_agents(session, caller, include_internal=include_internal)
