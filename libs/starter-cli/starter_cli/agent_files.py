@@ -1,35 +1,27 @@
 """Agents of a tenant as files: planned and published together, and written from what answers."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
-import yaml
-from rich.console import Console
 
-from starter_cli import owner, run_file, terminal
+from starter_cli import agent_documents, owner, run_file, terminal
 from starter_cli.errors import Failure
 from starter_cli.exits import exit_on_failure
 from starter_cli.gateway import GatewayClient, UnexpectedResponse
 from starter_cli.paths import DEFAULT_DATA, DataDir
+from starter_cli.plan_output import print_plan
 from starter_cli.progress import print_line
-
-MEMBERS = {"name", "note", "definition"}
-SIGNS = {"create": "+", "update": "~", "unchanged": "="}
-# Where the gateway says of an agent that it is wrong.
-PLACE = re.compile(r"\bagents\[(\d+)\]\.(?:definition\.)?")
-# Of a value in a plan.
-MAX_VALUE = 60
 
 Files = Annotated[
     list[Path], typer.Option("--file", "-f", help="YAML with `agents`; may be repeated.", exists=True)
 ]
 Names = Annotated[list[str] | None, typer.Argument(help="Those that are written; without any, all.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Publish without asking.")]
+Deleted = Annotated[list[str], typer.Argument(help="Those that are deleted.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 Data = Annotated[Path, typer.Option(envvar="ACME_DATA", help="The folder of the stack that runs.")]
 Url = Annotated[str | None, typer.Option(envvar="ACME_URL", help="Another gateway, with ACME_TOKEN.")]
 Token = Annotated[
@@ -43,8 +35,9 @@ def apply(
     """Print what would change, and publish it, all or none."""
     console = terminal.console()
     with exit_on_failure(console):
-        documents = [document for path in file for document in read(path)]
-        with connected("agents apply", data, url, token) as gateway, named_by(documents):
+        listed = [(str(path), one) for path in file for one in agent_documents.read(path)]
+        names, documents = [f"{path}: {one['name']}" for path, one in listed], [one for _, one in listed]
+        with connected("agents apply", data, url, token) as gateway, named_by(names):
             plan = gateway.apply_agents(documents)
             changed = print_plan(console, plan)
             if not changed:
@@ -52,39 +45,39 @@ def apply(
                 return
             if not yes:
                 typer.confirm("Publish this?", abort=True)
-            gateway.apply_agents(documents, plan["digest"])
+            gateway.apply_agents(documents, plan=plan["digest"])
         print_line(console, f"Published: {', '.join(changed)}.", "green")
 
 
 def export(names: Names = None, data: Data = DEFAULT_DATA, url: Url = None, token: Token = None) -> None:
     """Print the versions that answer, as a file for `agents apply`."""
     with exit_on_failure(terminal.console()), connected("agents export", data, url, token) as gateway:
-        listed = [agent["name"] for agent in gateway.agents() if agent["source"] == "tenant"]
-        documents = published(gateway, names or listed)
-    text = yaml.dump({"agents": documents}, Dumper=ReadableDumper, sort_keys=False, allow_unicode=True)
-    typer.echo(text, nl=False)
+        documents = published(gateway, names or gateway.own_agents())
+    # Whatever the terminal's encoding is: a file of YAML is UTF-8.
+    typer.echo(agent_documents.write(documents).encode(), nl=False)
 
 
-class ReadableDumper(yaml.SafeDumper):
-    """Writes texts of several lines as they are."""
-
-
-def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Return a text of several lines as a block."""
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-ReadableDumper.add_representer(str, represent_text)
+def delete(
+    names: Deleted, yes: Yes = False, data: Data = DEFAULT_DATA, url: Url = None, token: Token = None
+) -> None:
+    """Delete agents together, all or none: those that reach each other, too."""
+    console = terminal.console()
+    with exit_on_failure(console), connected("agents delete", data, url, token) as gateway:
+        plan = gateway.apply_agents([], names)
+        print_plan(console, plan)
+        if not yes:
+            typer.confirm("Delete this?", abort=True)
+        gateway.apply_agents([], names, plan["digest"])
+        print_line(console, f"Deleted: {', '.join(names)}.", "green")
 
 
 @contextmanager
-def named_by(documents: Sequence[Mapping[str, Any]]) -> Iterator[None]:
-    """Name agents of a request by their names, where the gateway has counted them."""
+def named_by(names: Sequence[str]) -> Iterator[None]:
+    """Name the files and the agents of a request, where the gateway has counted them."""
     try:
         yield
     except UnexpectedResponse as error:
-        text = PLACE.sub(lambda place: f"{documents[int(place[1])]['name']}: ", str(error))
-        raise UnexpectedResponse(text) from error
+        raise UnexpectedResponse(agent_documents.name_agents(str(error), names)) from error
 
 
 @contextmanager
@@ -106,39 +99,6 @@ def connected(command: str, data: Path, url: str | None, token: str | None) -> I
         raise Failure(command, str(error)) from error
     except httpx.HTTPError as error:
         raise Failure(command, f"the gateway does not answer: {type(error).__name__}") from error
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """Read the agents of a file; raises Failure."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Failure(str(path), f"this is not YAML: {error}") from error
-    agents = content.get("agents") if isinstance(content, dict) else None
-    if not isinstance(agents, list) or not all(is_document(agent) for agent in agents):
-        raise Failure(str(path), "it has no list `agents` of members with `name` and `definition`")
-    return agents
-
-
-def is_document(value: object) -> bool:
-    """Return whether a value may be an agent: the gateway validates the rest."""
-    return isinstance(value, dict) and value.keys() >= MEMBERS - {"note"} and value.keys() <= MEMBERS
-
-
-def print_plan(console: Console, plan: Mapping[str, Any]) -> list[str]:
-    """Print what becomes of each agent; return the names of those that change."""
-    for agent in plan["agents"]:
-        print_line(console, f"{SIGNS[agent['action']]} {agent['name']}: {agent['action']}")
-        for change in agent["changes"] if agent["action"] == "update" else []:
-            before, after = shortened(change["before"]), shortened(change["after"])
-            print_line(console, f"    {change['path']}: {before} -> {after}", "dim")
-    return [agent["name"] for agent in plan["agents"] if agent["action"] != "unchanged"]
-
-
-def shortened(value: object) -> str:
-    """Return a value on one short line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}…"
 
 
 def published(gateway: GatewayClient, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ app = typer.Typer(
 users = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
 app.add_typer(users, name="users")
 agents = typer.Typer(no_args_is_help=True, help="Agents in files and in packages of one's own.")
-for command in (agent_packages.new, agent_files.apply, agent_files.export):
+for command in (agent_packages.new, agent_files.apply, agent_files.export, agent_files.delete):
     agents.command()(command)
 app.add_typer(agents, name="agents")
 accounts = typer.Typer(no_args_is_help=True, help="Applications that sign in without a person.")

@@ -81,10 +81,10 @@ class GatewayClient:
         body = {"payload_b64": payload, "signature": signature}
         return self._json("POST", "/api/v1/auth/service-accounts/issue", json=body)
 
-    def agents(self) -> list[dict[str, Any]]:
-        """List the agents of the service and of the tenant."""
-        agents: list[dict[str, Any]] = content_of(self._http.get("/api/v1/agents"))
-        return agents
+    def own_agents(self) -> list[str]:
+        """List the names of the tenant's agents that answer, with those that only other agents reach."""
+        agents = content_of(self._http.get("/api/v1/agents", params={"include_internal": True}))
+        return [agent["name"] for agent in agents if agent["source"] == "tenant"]
 
     def agent_definition(self, name: str) -> dict[str, Any] | None:
         """Return the definition of the tenant's agent that answers; none where there is no such agent."""
@@ -98,9 +98,11 @@ class GatewayClient:
         definition: dict[str, Any] = version["definition"]
         return definition
 
-    def apply_agents(self, agents: Sequence[dict[str, Any]], plan: str | None = None) -> dict[str, Any]:
-        """Plan to publish agents, or with the digest of a plan publish them."""
-        request = {"agents": [*agents], "dry_run": plan is None, "plan": plan}
+    def apply_agents(
+        self, agents: Sequence[dict[str, Any]], delete: Sequence[str] = (), plan: str | None = None
+    ) -> dict[str, Any]:
+        """Plan to publish and delete agents, or with the digest of a plan do it."""
+        request = {"agents": [*agents], "delete": [*delete], "dry_run": plan is None, "plan": plan}
         return self._json("POST", "/api/v1/agents/apply", json=request)
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
