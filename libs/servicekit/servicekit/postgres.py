@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
-import orjson
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -146,8 +145,6 @@ def create_engine(
         connector.url,
         # What people say and who they are does not belong into the message of an error.
         hide_parameters=True,
-        # A number that JSON writes as 1e300 has 301 digits in Postgres, and is no integer when it is read.
-        json_deserializer=orjson.loads,
         connect_args={"async_creator_fn": connector, **({} if prepared_statements else unnamed)},
         **options,
     )

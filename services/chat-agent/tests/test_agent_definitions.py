@@ -383,6 +383,11 @@ def test_a_number_is_the_same_after_it_was_stored(admin: httpx.Client, number: s
     tool = f'{{"endpoint": {{"url": "https://shop.example", "parameters": {schema}}}, "description": "x"}}'
     tools = [admin.put("/api/v1/tools/lookup", content=tool, headers=headers).json() for _ in range(2)]
     assert [one["version"] for one in tools] == [1, 1]
+    assert admin.get("/api/v1/tools/lookup").json()["definition"] == tools[0]["definition"]
+    save(admin, "support")
+    diff = admin.get(f"{AGENTS}/support/diff", params={"from": 1, "to": 2}).json()
+    before = {one["path"]: one["before"] for one in diff["changes"]}
+    assert before == {"output_schema": stored["definition"]["output_schema"]}
 
 
 @pytest.mark.parametrize(

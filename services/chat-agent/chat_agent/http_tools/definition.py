@@ -1,8 +1,9 @@
 """What a tenant's HTTP tool is made of. The API and the database share this form."""
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 from servicekit.schemas import RequestModel, max_length
@@ -136,6 +137,11 @@ class HttpTool(ToolMembers):
 
     description: Description
     endpoint: Endpoint
+
+    @classmethod
+    def from_stored(cls, document: Mapping[str, Any]) -> Self:
+        """Read a tool that was stored."""
+        return cls.model_validate(as_stored(document))
 
     def stored(self) -> dict[str, Any]:
         """Return what is stored: the members that are set."""
