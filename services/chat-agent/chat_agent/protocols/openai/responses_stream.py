@@ -20,7 +20,7 @@ SERVER = "acme"
 class ResponseStream(ProtocolEncoder):
     """Encodes a run as the events of a response; `response` is the response so far.
 
-    The same run is always said with the same sequence numbers, so a stream can be resumed after any of them.
+    The same run is always sent with the same sequence numbers, so a stream can be resumed after any of them.
     """
 
     def __init__(self, run: Run, *, request: Json | None = None, after: int = -1) -> None:
@@ -73,7 +73,7 @@ class ResponseStream(ProtocolEncoder):
         if new:
             part = self.output[index]["content"][0]
             part["text"] += new
-            # Of a part that is sent again nothing is said twice.
+            # No delta of a part is sent twice.
             logprobs = payload.get("logprobs", []) if new == payload["delta"] else []
             part["logprobs"] += logprobs
             yield self._part("response.output_text.delta", index, delta=new, logprobs=logprobs)
@@ -239,11 +239,11 @@ class ResponseStream(ProtocolEncoder):
     def _fail(self, error: ServiceError, payload: Payload | None = None) -> Iterator[bytes]:
         yield from self._close()
         rendered = render_error(error)
-        said = {name: value for name, value in rendered.items() if name not in {"type", "param"}}
-        self.response["error"] = said
+        members = {name: value for name, value in rendered.items() if name not in {"type", "param"}}
+        self.response["error"] = members
         yield self._end("failed", payload or {})
         # OpenAI's clients raise for what has an `error`; `code` and `message` beside it are the event's own.
-        yield self._event("error", **said, param=None, error=rendered)
+        yield self._event("error", **members, param=None, error=rendered)
         self.is_finished = True
 
     def _end(self, status: str, payload: Payload) -> bytes:
