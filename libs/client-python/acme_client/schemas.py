@@ -57,6 +57,10 @@ class RunSummary(TypedDict):
     cost: int | None
     error_code: str | None
     error_detail: str | None
+    # What ended it, if it was a limit or a guardrail.
+    quota: dict[str, Any] | None
+    guardrail: str | None
+    stage: str | None
     created_at: str
     started_at: str | None
     ended_at: str | None
