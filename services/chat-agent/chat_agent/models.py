@@ -9,7 +9,7 @@ from servicekit.database import metadata
 from servicekit.erasure import deleted_users, tenants
 from servicekit.events.outbox import inbox, outbox
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Text, func, text
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import JSON, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -43,6 +43,9 @@ TRANSITIONS = (
     (RunStatus.RUNNING, RunStatus.CANCELLED),
     (RunStatus.WAITING, RunStatus.RUNNING),
 )
+
+# Models answer in the order of a schema's properties; JSONB does not keep it.
+ORDERED_JSON = JSON(none_as_null=True)
 
 
 class Base(DeclarativeBase):
@@ -118,7 +121,7 @@ class Run(Base):
     # How many items it began with: the prelude, and the message or the outputs.
     input_count: Mapped[int] = mapped_column(server_default="1")
     # What its caller set for the models: `runs.options.RunOptions`.
-    options: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    options: Mapped[dict[str, Any]] = mapped_column(ORDERED_JSON, server_default="{}")
     # How long what is said is stored: `temporary` for a while, in no list; `none`: it is erased at the end.
     persistence: Mapped[str] = mapped_column(server_default="permanent")
     idempotency_key: Mapped[str | None]
@@ -147,7 +150,7 @@ class Run(Base):
     # The version of each agent that it may reach, from its beginning to its end.
     agent_versions: Mapped[list[Any]] = mapped_column(server_default="[]")
     # Of a dry run, until its end: what its agent is made of, which is no version of it.
-    definition: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    definition: Mapped[dict[str, Any] | None] = mapped_column(ORDERED_JSON)
     usage: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     # The tokens of its usage with which it ends, where an agent that took over has lowered them.
     token_limit: Mapped[int | None] = mapped_column(BigInteger)

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from servicekit import erasure
 from servicekit.retention import RetentionRule
-from sqlalchemy import exists, func
+from sqlalchemy import cast, exists, func
+from sqlalchemy.dialects.postgresql import JSONB
 
 from chat_agent.agent_definitions.tables import StoredAgent, StoredVersion
 from chat_agent.http_tools.tables import StoredTool
@@ -37,7 +38,7 @@ def tool_rules() -> list[RetentionRule]:
     this = func.jsonb_build_array(func.jsonb_build_object("digest", StoredTool.digest))
     named = exists().where(
         StoredVersion.tenant_id == StoredTool.tenant_id,
-        StoredVersion.definition.contains(func.jsonb_build_object("tools", this)),
+        cast(StoredVersion.definition, JSONB).contains(func.jsonb_build_object("tools", this)),
     )
     return [
         (tools, (StoredTool.replaced_at < func.now() - GRACE_PERIOD) & ~named),

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chat_agent.models import Base
+from chat_agent.models import ORDERED_JSON, Base
 
 
 class StoredAgent(Base):
@@ -45,7 +45,7 @@ class StoredVersion(Base):
     agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id", ondelete="CASCADE"))
     tenant_id: Mapped[UUID]
     number: Mapped[int]
-    definition: Mapped[dict[str, Any]]
+    definition: Mapped[dict[str, Any]] = mapped_column(ORDERED_JSON)
     schema_version: Mapped[int]
     digest: Mapped[str]
     note: Mapped[str] = mapped_column(server_default="")

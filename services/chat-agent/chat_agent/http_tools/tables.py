@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chat_agent.models import Base
+from chat_agent.models import ORDERED_JSON, Base
 
 
 class StoredTool(Base):
@@ -31,7 +31,7 @@ class StoredTool(Base):
     tenant_id: Mapped[UUID]
     name: Mapped[str]
     number: Mapped[int]
-    document: Mapped[dict[str, Any]]
+    document: Mapped[dict[str, Any]] = mapped_column(ORDERED_JSON)
     digest: Mapped[str]
     created_by: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -38,6 +38,13 @@ class Person(BaseModel):
     kind: Literal["friend", "colleague"]
 
 
+class Reasoned(BaseModel):
+    """An answer that follows from what is written before it; its name is the shorter one."""
+
+    reasoning: str
+    answer: str
+
+
 class Parameters:
     """A client of a service whose models are called with one of OpenAI's APIs, and what the model got."""
 
@@ -291,3 +298,10 @@ def test_what_is_no_schema_is_refused(at, schema, is_strict) -> None:
             model="triage", input="Hello", text={"format": {"type": "json_schema", **named}}
         )
     assert refusal.value.param == "text.format.schema"
+
+
+def test_a_schema_keeps_the_order_of_its_properties(at) -> None:
+    mine = at("responses")
+    response = mine.client.responses.parse(model="triage", input="Hello", text_format=Reasoned)
+    sent = mine.of_last_call()["text"]["format"]["schema"]
+    assert [*sent["properties"]] == [*json.loads(response.output_text)] == ["reasoning", "answer"]
