@@ -7,13 +7,16 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from agents import Agent
+from chat_agent.agents import AGENTS
+from chat_agent.agents.tool import RunContext, tool
 from chat_agent.guardrails.config import GuardrailConfig, from_setting
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from testkit.databases import query
 from testkit.live_server import NO_AUTHORITIES, serving
 
-from .client_helpers import RUNS, STREAM, error_of, read_events, start_run
+from .client_helpers import RUNS, STREAM, error_of, read_events, start_run, wait_until_finished
 
 CARD = "4111 1111 1111 1111"
 KEY = "sk-proj-abcdefghijklmnop"
@@ -80,6 +83,42 @@ def test_masks_what_a_person_has_agents_remember_and_refuses_what_no_message_may
     assert KEY not in everything_stored(settings)
 
 
+def test_masks_what_people_decide_of_calls_and_refuses_what_no_message_may_say(
+    ann: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    async def write(text: str) -> str:
+        """Write something down."""
+        written.append(text)
+        return "It is written."
+
+    tools: list[Any] = [tool(needs_approval=True, idempotent=False)(write)]
+    clerk = Agent[RunContext](name="clerk", instructions="You are a clerk.", tools=tools)
+    monkeypatch.setitem(AGENTS, "clerk", clerk)
+
+    def waiting() -> str:
+        run = wait_until_finished(ann, start_run(ann, "write text=hello", agent_type="clerk"))
+        (approval,) = run["approvals"]
+        return f"{RUNS}/{run['id']}/approvals/{approval['id']}"
+
+    url, before = waiting(), len(audit_rows(settings))
+    refused = [
+        ann.post(url, json={"approve": True, "arguments": {"text": f"My key is {KEY}"}}),
+        ann.post(url, json={"approve": False, "reason": f"My key is {KEY}"}),
+    ]
+    assert {error_of(answer) for answer in refused} == {(400, "guardrail_triggered")}
+    assert len(audit_rows(settings)) == before + 2
+    run = ann.post(url, json={"approve": True, "arguments": {"text": f"Card: {CARD}"}}).json()
+    assert wait_until_finished(ann, run)["status"] == "completed"
+    assert written == ["Card: <CREDIT_CARD>"]
+    run = ann.post(waiting(), json={"approve": False, "reason": f"Not with {CARD}"}).json()
+    run = wait_until_finished(ann, run)
+    assert run["approvals"][0]["reason"] == "Not with <CREDIT_CARD>"
+    assert CARD not in everything_stored(settings)
+    assert KEY not in everything_stored(settings)
+
+
 def audit_rows(settings: Settings) -> list[dict[str, Any]]:
     events = "select data from outbox where type = 'chat.audit.recorded.v1' order by id"
     rows = query(settings.database_url.get_secret_value(), events)
@@ -97,6 +136,13 @@ def test_refuses_what_no_run_may_begin_with(ann: httpx.Client, settings: Setting
     (row,) = audit_rows(settings)
     assert row["action"] == "chat_guardrail_triggered"
     assert row["detail"] == {"agent": "triage", "guardrail": "Secret Keys", "stage": "input"}
+
+
+@pytest.mark.parametrize("role", ["user", "system", "developer"])
+def test_refuses_it_in_earlier_messages_and_instructions(ann: httpx.Client, role: str) -> None:
+    messages = [{"role": role, "content": f"My key is {KEY}"}, {"role": "user", "content": "Hello"}]
+    refused = ann.post("/v1/chat/completions", json={"model": "triage", "messages": messages})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "guardrail_triggered")
 
 
 def test_openai_clients_get_the_name_of_the_guardrail(url: str, ann: httpx.Client) -> None:

@@ -84,13 +84,17 @@ async def with_masks(
     manager: RunManager, caller: Principal, request: RunRequest, agent: AgentSelection
 ) -> RunRequest:
     """Return a request with the masks of all guardrails; raises GuardrailTriggered, which is recorded."""
-    guards = [manager.guard]
-    if agent.first is not None and agent.first.guardrails is not None:
-        guards.append(MessageGuard(agent.first.guardrails.config))
     async with recorded_refusals(manager, caller, agent=request.chat.agent_type):
-        for guard in guards:
-            request = request if guard.is_empty else await masked_by(guard, request)
+        for guard in guards_of(manager, agent, agent.name):
+            request = await masked_by(guard, request)
     return request
+
+
+def guards_of(manager: RunManager, selection: AgentSelection, *agents: str) -> list[MessageGuard]:
+    """Return the guards of the service and of agents, those that have something to check."""
+    own = [selection.definitions[name].guardrails for name in agents if name in selection.definitions]
+    guards = [manager.guard, *(MessageGuard(one.config) for one in own if one is not None)]
+    return [guard for guard in guards if not guard.is_empty]
 
 
 @asynccontextmanager

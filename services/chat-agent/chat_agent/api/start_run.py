@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.api.deadlines import start_deadline, transaction
-from chat_agent.api.edited_arguments import check_edited_arguments
+from chat_agent.api.decisions import checked_decisions
 from chat_agent.api.message_lengths import check_plan
 from chat_agent.api.run_request import History, RunRequest, prepared
 from chat_agent.attachments import store as attachments
@@ -249,10 +249,11 @@ async def answer_approvals(
 ) -> StartedRun:
     """Store decisions, all or none; after the last pending one the run resumes.
 
-    Raises RunNotFound, ApprovalNotFound, ApprovalAnswered, InvalidToolArguments, RunCapacityExceeded.
+    Raises RunNotFound, ApprovalNotFound, ApprovalAnswered, InvalidToolArguments, GuardrailTriggered,
+    RunCapacityExceeded.
     """
     async with start_deadline() as deadline:
-        await check_edited_arguments(manager, caller, run_id, decisions)
+        decisions = await checked_decisions(manager, caller, run_id, decisions)
         last = await manager.event_source(run_id).last()
         async with transaction(manager.database) as session:
             for approval_id, decision in decisions.items():

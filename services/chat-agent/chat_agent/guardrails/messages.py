@@ -7,12 +7,14 @@ from typing import Any
 from chat_agent.event_log.recovery import join_text
 from chat_agent.guardrails.checks import Check, checks_of
 from chat_agent.guardrails.config import GuardrailConfig
-from chat_agent.guardrails.text_filter import TextFilter
+from chat_agent.guardrails.text_filter import TextFilter, filtered_json
 from chat_agent.schemas import Stage
 
 # Characters that are checked before others get their turn: some milliseconds.
 CHUNK = 16_000
 Item = Mapping[str, Any]
+# Whoever calls may write anything as an instruction, too.
+WRITTEN_BY_CALLERS = frozenset({"user", "system", "developer"})
 
 
 async def masked(text: str, checks: Sequence[Check], stage: Stage) -> str:
@@ -43,6 +45,12 @@ class MessageGuard:
             text = await masked(text, checks, stage)
         return text
 
+    async def arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return what a person calls a tool with, with its masks; raises GuardrailTriggered."""
+        for stage, checks in {**self._checks, "tool": self._tool_checks}.items():
+            arguments = await asyncio.to_thread(filtered_json, arguments, checks, stage)
+        return arguments
+
     async def parts(self, parts: Sequence[Item]) -> Sequence[Any]:
         """Return the parts of a message with the masks of their texts; raises GuardrailTriggered."""
         return [
@@ -58,7 +66,7 @@ class MessageGuard:
         return [await self._item(item) for item in items]
 
     async def _item(self, item: Item) -> Item:
-        if item.get("role") == "user":
+        if item.get("role") in WRITTEN_BY_CALLERS:
             return await self._message(item)
         if self._tool_checks and item.get("type") == "function_call_output":
             return {**item, "output": await masked(str(item["output"]), self._tool_checks, "tool")}

@@ -1,6 +1,7 @@
 """Checks a text that arrives in pieces: what may belong to a match is held back until that is known."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import regex
 from servicekit.errors import ServiceError
@@ -102,3 +103,25 @@ class TextFilter:
 def filtered(text: str, checks: Sequence[Check], stage: Stage) -> str:
     """Return a whole text with its masks; raises GuardrailTriggered."""
     return TextFilter(checks, stage).finish(text)
+
+
+def filtered_json(value: Any, checks: Sequence[Check], stage: Stage) -> Any:
+    """Return a JSON value with the masks of its texts and numbers, and of the names of its members.
+
+    Raises GuardrailTriggered.
+    """
+    match value:
+        case dict():
+            return {
+                filtered(name, checks, stage): filtered_json(one, checks, stage)
+                for name, one in value.items()
+            }
+        case list():
+            return [filtered_json(one, checks, stage) for one in value]
+        case str():
+            return filtered(value, checks, stage)
+        case int() | float() if not isinstance(value, bool):
+            text = str(value)
+            clean = filtered(text, checks, stage)
+            return value if clean == text else clean
+    return value

@@ -2,14 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from chat_agent.guardrails.checks import Check, checks_of
 from chat_agent.guardrails.config import GuardrailConfig
 from chat_agent.guardrails.messages import Item, masked, turns_of
-from chat_agent.guardrails.text_filter import filtered
+from chat_agent.guardrails.text_filter import filtered, filtered_json
 from chat_agent.model.judge import Judges
 
 
@@ -41,21 +40,5 @@ def filtered_arguments(arguments: str, checks: Sequence[Check]) -> str:
         value = orjson.loads(arguments)
     except orjson.JSONDecodeError:
         return filtered(arguments, checks, "tool")
-    clean = filtered_json(value, checks)
+    clean = filtered_json(value, checks, "tool")
     return arguments if clean == value else orjson.dumps(clean).decode()
-
-
-def filtered_json(value: Any, checks: Sequence[Check]) -> Any:
-    """Return a JSON value with the masks of its texts and numbers, and of the names of its members."""
-    match value:
-        case dict():
-            return {filtered(name, checks, "tool"): filtered_json(one, checks) for name, one in value.items()}
-        case list():
-            return [filtered_json(one, checks) for one in value]
-        case str():
-            return filtered(value, checks, "tool")
-        case int() | float() if not isinstance(value, bool):
-            text = str(value)
-            clean = filtered(text, checks, "tool")
-            return value if clean == text else clean
-    return value
