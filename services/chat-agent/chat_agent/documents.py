@@ -1,16 +1,13 @@
 """What documents of tenants, such as definitions of agents and tools, have in common."""
 
 import hashlib
-from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any
 
 import orjson
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 from servicekit.validation_errors import parameter_name
 
-from chat_agent.schemas import MAX_INTEGER, MIN_INTEGER, storable_json
+from chat_agent.schemas import storable_json
 
 # Of a schema, in bytes of JSON.
 MAX_SCHEMA = 50_000
@@ -36,25 +33,6 @@ def schema_problem(path: str, error: Exception) -> tuple[str, str]:
     place = parameter_name([path, *getattr(error, "instance_path", [])])
     within = place if place.startswith("[") or not place else f".{place}"
     return f"{path}{within}", str(error).splitlines()[0][:200]
-
-
-def as_stored(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON object in one form before and after it is stored: Postgres writes numbers differently."""
-    return {name: value_as_stored(member) for name, member in members.items()}
-
-
-def value_as_stored(value: Any) -> Any:
-    """Return a JSON value in that form: no exponents as far as integers reach, and no sign of zero."""
-    match value:
-        case dict():
-            return as_stored(value)
-        case list():
-            return [value_as_stored(item) for item in value]
-        case int() if not MIN_INTEGER <= value <= MAX_INTEGER:
-            return float(value)
-        case float():
-            return orjson.loads(f"{Decimal(repr(value + 0.0)):f}")
-    return value
 
 
 def digest_of(value: object) -> str:

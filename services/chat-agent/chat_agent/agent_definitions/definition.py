@@ -10,7 +10,7 @@ from servicekit.schemas import RequestModel, max_length
 from chat_agent.agents.approvals import Approval
 from chat_agent.compaction.policy import CompactionPolicy
 from chat_agent.direct_models import ModelName
-from chat_agent.documents import as_stored, digest_of, small_json
+from chat_agent.documents import digest_of, small_json
 from chat_agent.guardrails.config import AgentGuardrails
 from chat_agent.mcp_servers.definition import McpUse
 from chat_agent.memory.use import NO_MEMORY, MemoryUse
@@ -145,7 +145,7 @@ class AgentDefinition(RequestModel):
     def stored(self) -> dict[str, Any]:
         """Return what is stored: the members that are set, and the version of this form."""
         members = self.model_dump(mode="json", exclude_defaults=True)
-        return as_stored({"schema_version": self.schema_version, **members})
+        return {"schema_version": self.schema_version, **members}
 
     @cached_property
     def digest(self) -> str:

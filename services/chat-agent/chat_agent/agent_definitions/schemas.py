@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from servicekit.schemas import Cursor, InvalidCursor, Limit, RequestModel, decode_cursor
 
 from chat_agent.agent_definitions.definition import AgentDefinition, AgentName, Sentence
-from chat_agent.documents import DefinitionProblem, as_stored
+from chat_agent.documents import DefinitionProblem
 from chat_agent.schemas import Message, Usage, Variables
 
 # Of a tenant.
@@ -140,7 +140,7 @@ class VersionSummary(BaseModel):
 class Version(VersionSummary):
     """A version with its definition."""
 
-    definition: Annotated[dict[str, Any], BeforeValidator(as_stored)]
+    definition: dict[str, Any]
 
 
 class ReleasedVersion(BaseModel):

@@ -19,7 +19,7 @@ from chat_agent.agents import AGENTS
 from chat_agent.agents.acme_agent import AcmeAgent
 from chat_agent.agents.tool import RunContext
 from chat_agent.agents.trust import with_neighbours
-from chat_agent.documents import as_stored, digest_of
+from chat_agent.documents import digest_of
 from chat_agent.http_tools.definition import HttpTool
 from chat_agent.http_tools.versions import ToolVersions
 from chat_agent.mcp_servers.registered import RegisteredServer, load_servers
@@ -141,7 +141,7 @@ class AgentSelector:
         """Return what a run began with, whatever was published or deleted since."""
         versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
         if run.definition is not None:
-            own = AgentDefinition.model_validate(as_stored(run.definition))
+            own = AgentDefinition.model_validate(run.definition)
             return AgentSelection(run.agent, versions, {run.agent: own}, is_dry_run=True)
         definitions = await self._definitions(run.tenant_id, versions)
         servers = await self._servers(run.tenant_id, definitions)

@@ -24,7 +24,6 @@ from chat_agent.agent_definitions.own_tools import pinned
 from chat_agent.agent_definitions.schemas import MAX_AGENTS
 from chat_agent.agent_definitions.tables import Release, StoredAgent, StoredVersion
 from chat_agent.agent_definitions.validation import check_name
-from chat_agent.documents import as_stored
 from chat_agent.errors import AgentNotFound
 
 STABLE, CANARY = "stable", "canary"
@@ -134,7 +133,7 @@ async def published(
 
 def definition_of(version: StoredVersion) -> AgentDefinition:
     """Read the definition of a version."""
-    return AgentDefinition.model_validate(as_stored(version.definition))
+    return AgentDefinition.model_validate(version.definition)
 
 
 async def find_or_create(session: AsyncSession, caller: Principal, name: str) -> StoredAgent:

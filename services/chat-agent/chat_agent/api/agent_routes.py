@@ -19,7 +19,6 @@ from chat_agent.api.dependencies import Author, ManagerDep
 from chat_agent.api.dry_runs import dry_run_request
 from chat_agent.api.rate_limits import AuthorLimiter
 from chat_agent.api.start_run import chat_response, start_run
-from chat_agent.documents import as_stored
 from chat_agent.execution import subscribe
 from chat_agent.schemas import MAX_CHAT_BODY
 
@@ -140,7 +139,7 @@ async def compare_agent_versions(
     """Return the members in which two versions differ."""
     agent = await store.find(session, caller, name)
     old, new = [await store.find_version(session, agent, number) for number in (before, after)]
-    changes = [*changes_between(as_stored(old.definition), as_stored(new.definition))]
+    changes = [*changes_between(old.definition, new.definition)]
     return schemas.Diff(before=before, after=after, changes=changes)
 
 

@@ -10,7 +10,6 @@ from servicekit.database import Session
 from chat_agent.agent_definitions.store import check_tool_unused, lock_tenant
 from chat_agent.agents.tools import TOOLS
 from chat_agent.api.dependencies import ManagerDep, ToolReader
-from chat_agent.documents import as_stored
 from chat_agent.http_tools import store
 from chat_agent.http_tools.definition import HttpTool, HttpToolName, ToolDocument
 from chat_agent.http_tools.schemas import Tool
@@ -66,7 +65,7 @@ async def delete_tool(name: Name, caller: Author, session: Session) -> None:
 
 def to_own_tool(row: StoredTool) -> OwnTool:
     """Describe a tool in the list of all."""
-    tool = HttpTool.from_stored(row.document)
+    tool = HttpTool.model_validate(row.document)
     return OwnTool(name=row.name, description=tool.description, version=row.number, trusted=tool.trusted)
 
 
@@ -78,6 +77,6 @@ def to_schema(row: StoredTool) -> Tool:
         digest=row.digest,
         created_by=row.created_by,
         created_at=row.created_at,
-        definition=as_stored(row.document),
-        model_schema=HttpTool.from_stored(row.document).model_schema,
+        definition=row.document,
+        model_schema=HttpTool.model_validate(row.document).model_schema,
     )

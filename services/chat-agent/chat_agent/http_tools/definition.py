@@ -1,15 +1,14 @@
 """What a tenant's HTTP tool is made of. The API and the database share this form."""
 
 import re
-from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.agents.approvals import Approval
-from chat_agent.documents import as_stored, digest_of, small_json
+from chat_agent.documents import digest_of, small_json
 from chat_agent.model.schema_validation import SchemaValidator
 from chat_agent.schemas import storable
 from chat_agent.tenant_secrets.schemas import SecretReference
@@ -138,14 +137,9 @@ class HttpTool(ToolMembers):
     description: Description
     endpoint: Endpoint
 
-    @classmethod
-    def from_stored(cls, document: Mapping[str, Any]) -> Self:
-        """Read a tool that was stored."""
-        return cls.model_validate(as_stored(document))
-
     def stored(self) -> dict[str, Any]:
         """Return what is stored: the members that are set."""
-        return as_stored(self.model_dump(mode="json", exclude_defaults=True))
+        return self.model_dump(mode="json", exclude_defaults=True)
 
     @cached_property
     def digest(self) -> str:

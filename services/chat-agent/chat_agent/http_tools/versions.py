@@ -38,7 +38,7 @@ class ToolVersions:
             query = select(StoredTool).filter_by(tenant_id=tenant_id).where(StoredTool.digest.in_(missing))
             async with self._database.begin() as session:
                 rows = (await session.scalars(query)).all()
-            loaded |= {row.digest: HttpTool.from_stored(row.document) for row in rows}
+            loaded |= {row.digest: HttpTool.model_validate(row.document) for row in rows}
             self._remembered |= {
                 (tenant_id, digest): loaded[digest] for digest in missing if digest in loaded
             }
