@@ -148,16 +148,16 @@ def cycle_problems(name: str, definition: AgentDefinition, others: Others) -> Fo
     Handoffs alone may go in circles: they take turns of one run, whose number is limited.
     """
     graph: Others = {**others, name: [definition]}
-    circle = {one for one in ways_from(name, graph) if name in ways_from(one, graph)}
+    circle = ways_from(name, graph).keys() & leading_to(name, graph)
     for index, tool in enumerate(definition.as_tools):
         if tool in circle:
             steps = " → ".join((name, *ways_from(tool, graph)[name]))
             yield f"as_tools[{index}]", f"The agent would call itself: {steps}."
     elsewhere = {one: versions for one, versions in graph.items() if one in circle - {name}}
-    for index, other in enumerate(definition.handoffs):
+    calls = [*calls_in(circle, elsewhere)]
+    for index, other in enumerate(definition.handoffs if calls else ()):
         reached = ways_from(other, elsewhere)
-        calls = calls_in(circle, {one: versions for one, versions in elsewhere.items() if one in reached})
-        for caller, tool in list(calls)[:1]:
+        for caller, tool in [call for call in calls if call[0] in reached][:1]:
             yield f"handoffs[{index}]", f"{caller} calls {tool} as a tool, and this would lead back to it."
 
 
@@ -166,6 +166,20 @@ def calls_in(circle: Container[str], graph: Others) -> Iterator[tuple[str, str]]
     for caller, versions in graph.items():
         for version in versions:
             yield from ((caller, tool) for tool in version.as_tools if tool in circle)
+
+
+def leading_to(end: str, graph: Others) -> set[str]:
+    """Return the agents that reach an agent, and itself."""
+    callers: dict[str, set[str]] = {}
+    for one, versions in graph.items():
+        for other in {other for version in versions for other in version.neighbours}:
+            callers.setdefault(other, set()).add(one)
+    found, open_ = {end}, [end]
+    while open_:
+        new = callers.get(open_.pop(), set()) - found
+        found |= new
+        open_ += new
+    return found
 
 
 def ways_from(start: str, graph: Others) -> dict[str, list[str]]:
