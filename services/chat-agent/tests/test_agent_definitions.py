@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from chat_agent.agent_definitions.schemas import MAX_AGENTS
 from redis import Redis
 from testkit.eventually import until
 
@@ -302,6 +303,14 @@ def document(name: str, **members: Any) -> dict[str, Any]:
 
 def apply(client: httpx.Client, *documents: dict[str, Any], **options: Any) -> httpx.Response:
     return client.post(f"{AGENTS}/apply", json={"agents": [*documents], **options})
+
+
+def test_all_agents_that_a_tenant_may_have_are_applied_together(admin: httpx.Client) -> None:
+    names = [f"agent{number}" for number in range(MAX_AGENTS)]
+    after = [*names[1:], names[0]]
+    documents = [document(name, handoffs=[other]) for name, other in zip(names, after, strict=True)]
+    applied = apply(admin, *documents, dry_run=False).json()
+    assert [one["version"] for one in applied["agents"]] == [1] * MAX_AGENTS
 
 
 def test_agents_are_applied_together_as_planned_and_once(admin: httpx.Client) -> None:

@@ -1,5 +1,6 @@
 """Plans what becomes of several agents, and publishes and deletes them together."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
@@ -102,13 +103,18 @@ async def check_documents(
     tools = await own_tools(session, tenant_id, definitions)
     future = {**{one.name: [one.definition] for one in documents}, **by_name(staying)}
     around = Surroundings(tenant_id, models, future, servers, tools)
-    problems = [
+    # Of many agents, each of which reaches many, it takes seconds.
+    if problems := await asyncio.to_thread(document_problems, documents, around):
+        raise InvalidAgentDefinition(problems)
+
+
+def document_problems(documents: Sequence[AgentDocument], around: Surroundings) -> list[DefinitionProblem]:
+    """List what is wrong with documents, each with its path in the request."""
+    return [
         DefinitionProblem(path=f"agents[{index}].definition.{problem.path}", message=problem.message)
         for index, one in enumerate(documents)
         for problem in problems_of(one.name, one.definition, around)
     ]
-    if problems:
-        raise InvalidAgentDefinition(problems)
 
 
 def check_names(application: Application) -> None:

@@ -74,7 +74,7 @@ class Rollback(RequestModel):
 class Application(RequestModel):
     """Agents to publish and to delete together, all or none."""
 
-    agents: list[AgentDocument] = Field([], max_length=50)
+    agents: list[AgentDocument] = Field([], max_length=MAX_AGENTS)
     delete: list[AgentName] = Field(
         [], max_length=MAX_AGENTS, description="Agents to delete; those that stay must not reach them."
     )
