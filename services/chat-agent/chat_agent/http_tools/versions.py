@@ -5,7 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from servicekit.database import Database
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.http_tools.definition import HttpTool
@@ -49,14 +49,16 @@ class ToolVersions:
 
 async def by_name(session: AsyncSession, tenant_id: UUID) -> Mapping[str, Sequence[ToolVersion]]:
     """Return the versions of a tenant's tools that are not deleted, the newest first."""
-    query = select(StoredTool).filter_by(tenant_id=tenant_id).order_by(StoredTool.number.desc())
-    rows = (await session.scalars(query)).all()
-    current = {row.name for row in rows if row.replaced_at is None}
-    versions: dict[str, list[ToolVersion]] = {name: [] for name in sorted(current)}
-    for row in rows:
-        if row.name in current:
-            may_ask = row.document.get("approval", "never") != "never"
-            versions[row.name].append(ToolVersion(row.digest, may_ask))
+    # Documents are large; of them only this is read.
+    approval = func.coalesce(StoredTool.document["approval"].astext, "never")
+    query = select(StoredTool.name, StoredTool.digest, approval != "never", StoredTool.replaced_at.is_(None))
+    of_tenant = query.where(StoredTool.tenant_id == tenant_id).order_by(StoredTool.number.desc())
+    rows = (await session.execute(of_tenant)).all()
+    current = sorted({name for name, _, _, is_newest in rows if is_newest})
+    versions: dict[str, list[ToolVersion]] = {name: [] for name in current}
+    for name, digest, may_ask, _ in rows:
+        if name in versions:
+            versions[name].append(ToolVersion(digest, may_ask))
     return versions
 
 
