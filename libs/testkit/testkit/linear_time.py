@@ -12,6 +12,8 @@ from itertools import islice
 from types import ModuleType
 from typing import NamedTuple
 
+from testkit.machine_speed import slowness
+
 # On an idle core; what is bounded and linear takes a tenth of it.
 MAX_MILLISECONDS = 20
 ATTEMPTS = 4
@@ -95,7 +97,8 @@ def describe_problem(use: Use, make: Callable[[int], str]) -> str:
     """Return what is wrong with how long a function takes; empty when nothing is."""
     if use.max_length is not None:
         duration = milliseconds(use.function, make(use.max_length))
-        return f"{duration:.0f} ms" if duration > MAX_MILLISECONDS else ""
+        is_slow = duration > MAX_MILLISECONDS and duration > MAX_MILLISECONDS * slowness()
+        return f"{duration:.0f} ms" if is_slow else ""
     problem = ""
     for _ in range(ATTEMPTS):
         once, twice = (milliseconds(use.function, make(size)) for size in (UNLIMITED, 2 * UNLIMITED))

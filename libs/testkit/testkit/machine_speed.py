@@ -1,0 +1,22 @@
+"""How slow this machine is now, beside an idle core for which limits of processor time are set."""
+
+import json
+import time
+
+# Of the work below, on such a core.
+REFERENCE_MILLISECONDS = 12.0
+REPEATS = 3
+SIZE = 10_000
+
+
+def slowness() -> float:
+    """Return how many times as long the same work takes here now, at least 1."""
+    return max(1.0, min(measured() for _ in range(REPEATS)) / REFERENCE_MILLISECONDS)
+
+
+def measured() -> float:
+    """Measure the milliseconds of processor time of some fixed work, as the reading of a request is."""
+    start = time.thread_time()
+    members = {f"member {number}": [number, str(number)] for number in range(SIZE)}
+    assert json.loads(json.dumps(members)) == members
+    return (time.thread_time() - start) * 1000
