@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from sandbox.running_time import RunningTime
+
 # Waits at a pipe from us, which the system closes even on kill -9, on every platform; then asks process
 # $1 to end (signal $2), and after $3 seconds at most kills what is left of its group.
 # (Linux' PR_SET_PDEATHSIG follows the thread that started the child, not the process.)
@@ -99,12 +101,9 @@ def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
 
     A machine that stands still does not use the time up: several looks follow every pause.
     """
-    last = time.monotonic()
+    waited = RunningTime(_MAX_SECONDS_PER_LOOK, time.monotonic)
     while not condition():
-        now = time.monotonic()
-        seconds -= min(now - last, _MAX_SECONDS_PER_LOOK)
-        last = now
-        if seconds <= 0:
+        if waited.count() >= seconds:
             return False
         time.sleep(0.01)
     return True

@@ -30,7 +30,7 @@ def test_waiting_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> 
     assert not processes.wait_until(lambda: next(looks), seconds=60)
 
 
-def test_a_port_is_found_once_also_while_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_free_port_is_returned_once_also_while_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     first = processes.free_port()
     draws = chain([first], random.sample(processes.NON_EPHEMERAL_PORTS, 100))
     monkeypatch.setattr(processes, "random", SimpleNamespace(choice=lambda _: next(draws)))

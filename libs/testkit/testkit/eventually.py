@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-from testkit.running_time import Clock, RunningTime
+from sandbox.running_time import Clock, RunningTime
 
 Result = TypeVar("Result")
 

@@ -5,7 +5,7 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
-from testkit.running_time import Clock, RunningTime
+from sandbox.running_time import Clock, RunningTime
 
 TICK_SECONDS = 0.1
 # Of the time between two ticks: what is longer was a pause of the machine.

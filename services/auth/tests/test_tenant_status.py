@@ -16,9 +16,9 @@ import pytest
 import yaml
 from auth.models import Base
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sandbox.running_time import RunningTime
 from servicekit.auth import jose
 from testkit.eventually import MAX_SECONDS_PER_LOOK, MAX_WAIT_SECONDS
-from testkit.running_time import RunningTime
 
 from .conftest import Auth
 from .factor_helpers import enrol

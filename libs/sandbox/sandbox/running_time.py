@@ -1,4 +1,4 @@
-"""Time as a test sees it on a machine that stands still now and then."""
+"""Time that a machine runs, which may stand still now and then."""
 
 import time
 from collections.abc import Callable
