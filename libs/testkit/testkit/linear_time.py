@@ -12,7 +12,7 @@ from itertools import islice
 from types import ModuleType
 from typing import NamedTuple
 
-from testkit.machine_speed import slowness
+from testkit.machine_speed import exceeds
 
 # On an idle core; what is bounded and linear takes a tenth of it.
 MAX_MILLISECONDS = 20
@@ -97,8 +97,7 @@ def describe_problem(use: Use, make: Callable[[int], str]) -> str:
     """Return what is wrong with how long a function takes; empty when nothing is."""
     if use.max_length is not None:
         duration = milliseconds(use.function, make(use.max_length))
-        is_slow = duration > MAX_MILLISECONDS and duration > MAX_MILLISECONDS * slowness()
-        return f"{duration:.0f} ms" if is_slow else ""
+        return f"{duration:.0f} ms" if exceeds(duration, MAX_MILLISECONDS) else ""
     problem = ""
     for _ in range(ATTEMPTS):
         once, twice = (milliseconds(use.function, make(size)) for size in (UNLIMITED, 2 * UNLIMITED))

@@ -9,12 +9,17 @@ REPEATS = 3
 SIZE = 10_000
 
 
+def exceeds(milliseconds: float, limit: float) -> bool:
+    """Return whether work took longer than a limit, also at the speed of this machine."""
+    return milliseconds > limit and milliseconds > limit * slowness()
+
+
 def slowness() -> float:
     """Return how many times as long the same work takes here now, at least 1."""
-    return max(1.0, min(measured() for _ in range(REPEATS)) / REFERENCE_MILLISECONDS)
+    return max(1.0, min(measure_work() for _ in range(REPEATS)) / REFERENCE_MILLISECONDS)
 
 
-def measured() -> float:
+def measure_work() -> float:
     """Measure the milliseconds of processor time of some fixed work, as the reading of a request is."""
     start = time.thread_time()
     members = {f"member {number}": [number, str(number)] for number in range(SIZE)}
