@@ -75,8 +75,9 @@ async def find_or_create(session: AsyncSession, server: RegisteredServer, user_i
         id=uuid4(), tenant_id=server.tenant_id, server_id=server.id, user_id=user_id
     )
     await session.execute(new.on_conflict_do_nothing())
-    own = select(McpSignIn).filter_by(server_id=server.id, user_id=user_id)
-    return (await session.scalars(own.with_for_update())).one()
+    row = await find(session, server, user_id, lock=True)
+    assert row is not None  # noqa: S101  # inserted above, and locked since
+    return row
 
 
 async def forget_client(session: AsyncSession, server: RegisteredServer, refusal: GrantRefused) -> None:
