@@ -18,7 +18,7 @@ def test_a_service_that_takes_urls_tests_them(name):
     assert not url_members(DOCUMENTS[name]) or tests.exists()
 
 
-def test_members_are_found_by_format_and_by_name_however_deep():
+def test_lists_members_by_format_and_by_name_however_deep():
     text = {"type": "string"}
     page = {"properties": {"next": {"anyOf": [{**text, "format": "uri"}, {"type": "null"}]}, "title": text}}
     body = {"properties": {"pages": {"items": {"$ref": "#/components/schemas/Page"}}, "base_url": text}}

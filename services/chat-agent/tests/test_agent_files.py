@@ -182,9 +182,9 @@ def test_agents_that_reach_each_other_are_deleted_together(new_tenant: Callable[
         True,
         ["first", "second"],
     )
-    asked = tenant.acme("delete", "first", "second")
-    assert (asked.exit_code, tenant.names()) == (1, ["first", "second"])
-    assert "- first: delete\n- second: delete\n" in asked.output
+    unconfirmed = tenant.acme("delete", "first", "second")
+    assert (unconfirmed.exit_code, tenant.names()) == (1, ["first", "second"])
+    assert "- first: delete\n- second: delete\n" in unconfirmed.output
     result = tenant.acme("delete", "--yes", "first", "second")
     assert (result.exit_code, tenant.names()) == (0, []), result.output
 

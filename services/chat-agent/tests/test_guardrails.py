@@ -140,7 +140,7 @@ def expression_of(words: list[str]) -> regex.Pattern[str]:
 
 
 @given(st.lists(WORD, min_size=1, max_size=5), WORD_TEXT)
-def test_words_are_found_in_a_text_that_comes_in_pieces(words: list[str], pieces: list[str]) -> None:
+def test_finds_words_in_a_text_that_comes_in_pieces(words: list[str], pieces: list[str]) -> None:
     guardrail = checks({"name": "Keyword Filter", "config": {"keywords": words}})
     text, text_filter, passed = "".join(pieces), TextFilter(guardrail, "output"), ""
     try:

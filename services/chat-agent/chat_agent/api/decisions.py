@@ -37,7 +37,7 @@ async def checked_decisions(
     async with recorded_refusals(manager, caller, agent=run.agent):
         for id_, request in requests.items():
             for guard in guards_of(manager, selection, *{run.agent, request.agent}):
-                decisions = {**decisions, id_: await masked_by(guard, decisions[id_])}
+                decisions = {**decisions, id_: await mask_decision(guard, decisions[id_])}
     edited = {
         id_: one.arguments for id_, one in decisions.items() if one.approve and one.arguments is not None
     }
@@ -46,7 +46,7 @@ async def checked_decisions(
     return decisions
 
 
-async def masked_by(guard: MessageGuard, decision: Answer) -> Answer:
+async def mask_decision(guard: MessageGuard, decision: Answer) -> Answer:
     """Return a decision with the masks of one guard; raises GuardrailTriggered."""
     reason, arguments = decision.reason, decision.arguments
     return decision.model_copy(

@@ -32,7 +32,7 @@ async def list_memories(
 @router.post("", status_code=status.HTTP_201_CREATED)
 async def add_memory(new: NewMemory, caller: Writer, session: Session, manager: ManagerDep) -> StoredMemory:
     """Add what agents should know of you."""
-    new = new.model_copy(update={"text": await masked(manager, caller, new.text)})
+    new = new.model_copy(update={"text": await mask_text(manager, caller, new.text)})
     return StoredMemory.model_validate(await store.add(session, Owner.of(caller), new))
 
 
@@ -42,7 +42,7 @@ async def correct_memory(
 ) -> StoredMemory:
     """Correct a memory: a new one supersedes it."""
     if correction.text is not None:
-        text = await masked(manager, caller, correction.text)
+        text = await mask_text(manager, caller, correction.text)
         correction = correction.model_copy(update={"text": text})
     memory = await store.correct(session, Owner.of(caller), memory_id, correction)
     return StoredMemory.model_validate(memory)
@@ -60,7 +60,7 @@ async def delete_all_memories(caller: Deleter, session: Session) -> None:
     await store.remove_all(session, Owner.of(caller))
 
 
-async def masked(manager: RunManager, caller: Principal, text: str) -> str:
+async def mask_text(manager: RunManager, caller: Principal, text: str) -> str:
     """Return a text with the masks of the service's guardrails; raises GuardrailTriggered, which is recorded.
 
     Models read memories as they read messages.

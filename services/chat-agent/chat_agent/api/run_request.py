@@ -65,7 +65,7 @@ class RunRequest:
         return sum(len(blob.content) for blob in self.blobs.values()) + sum(self.files.values())
 
 
-async def prepared(
+async def prepare_request(
     manager: RunManager, caller: Principal, request: RunRequest, agent: AgentSelection, model: str
 ) -> RunRequest:
     """Check a request, and return it with masks and stored content in place of what was sent.
@@ -86,7 +86,7 @@ async def with_masks(
     """Return a request with the masks of all guardrails; raises GuardrailTriggered, which is recorded."""
     async with recorded_refusals(manager, caller, agent=request.chat.agent_type):
         for guard in guards_of(manager, agent, agent.name):
-            request = await masked_by(guard, request)
+            request = await mask_request(guard, request)
     return request
 
 
@@ -112,7 +112,7 @@ async def recorded_refusals(
         raise
 
 
-async def masked_by(guard: MessageGuard, request: RunRequest) -> RunRequest:
+async def mask_request(guard: MessageGuard, request: RunRequest) -> RunRequest:
     """Return a request with the masks of one guard; raises GuardrailTriggered."""
     message, variables = request.chat.message, request.chat.variables
     chat = request.chat.model_copy(

@@ -18,7 +18,7 @@ from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.api.deadlines import start_deadline, transaction
 from chat_agent.api.decisions import checked_decisions
 from chat_agent.api.message_lengths import check_plan
-from chat_agent.api.run_request import History, RunRequest, prepared
+from chat_agent.api.run_request import History, RunRequest, prepare_request
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.files import copy_to_run
 from chat_agent.clients.billing import QuotaWarning, RunRef
@@ -69,7 +69,7 @@ async def start_run(
     conversation_id = chat.conversation_id or uuid4()
     agent = await selected_agent(manager, caller, request, conversation_id)
     model = manager.model_of(agent, caller.tenant_id)
-    request = await prepared(manager, caller, request, agent, model)
+    request = await prepare_request(manager, caller, request, agent, model)
     new = {"conversation_id": conversation_id, "model": model}
     new |= {"agent_versions": agent.stored_versions, "definition": agent.stored_definition}
     values = {**new_run_values(caller, request, key), **new}
