@@ -30,8 +30,21 @@ def test_shows_tools_handoffs_and_the_answer(seen: dict[str, Any]) -> None:
     assert len(seen["chat"]["user"]) == len(seen["chat"]["assistant"]) == 1
 
 
-def test_goes_on_after_an_approval(seen: dict[str, Any]) -> None:
-    assert seen["approved"]
+def test_goes_on_after_an_approval_with_what_was_sent_meanwhile(seen: dict[str, Any]) -> None:
+    assert len(seen["approved"]) == 2
+
+
+def test_shows_code_as_code(seen: dict[str, Any]) -> None:
+    assert seen["code"] == ["def add(a, b):\n    return a - b\n"]
+
+
+def test_renames_and_deletes_a_conversation_on_a_small_screen(seen: dict[str, Any]) -> None:
+    assert seen["title"] == "A title of one's own"
+    assert seen["deleted"]
+
+
+def test_is_accessible(seen: dict[str, Any]) -> None:
+    assert seen["inaccessible"] == []
 
 
 def test_offers_only_pending_approvals_after_a_reload(seen: dict[str, Any]) -> None:

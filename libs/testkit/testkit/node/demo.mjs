@@ -1,5 +1,7 @@
 // The demo of a stack in a real browser: prints as JSON what a person saw, and what the page did wrong.
 
+import axe from "axe-core";
+
 // Brings the libraries that a server's system may lack; it looks for this when it is loaded.
 process.env.AWS_LAMBDA_JS_RUNTIME ??= "nodejs22.x";
 const { default: chromium } = await import("@sparticuz/chromium");
@@ -27,9 +29,26 @@ const say = async (text) => {
   await page.keyboard.press("Enter");
 };
 const ended = () => page.locator("#stop").waitFor({ state: "hidden" });
-const seen = {};
+const seen = { inaccessible: [] };
+/** Note what people cannot use who see little or use a screen reader, in both colour schemes and on a small screen. */
+const checkAccess = async (name) => {
+  await page.evaluate(axe.source);
+  const wide = page.viewportSize();
+  for (const colorScheme of ["light", "dark"]) {
+    for (const size of [wide, { width: 375, height: 667 }]) {
+      await page.emulateMedia({ colorScheme });
+      await page.setViewportSize(size);
+      const { violations } = await page.evaluate(() => globalThis.axe.run());
+      const isCut = await page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+      const faults = [...violations.map((one) => one.id), ...(isCut ? ["wider than the screen"] : [])];
+      seen.inaccessible.push(...faults.map((fault) => `${name}, ${colorScheme}, ${size.width} px: ${fault}`));
+    }
+  }
+  await page.setViewportSize(wide);
+};
 
 await page.goto(url);
+await checkAccess("sign-in");
 await page.fill("[name=email]", email);
 await page.fill("[name=password]", `not ${password}`);
 await page.click("#sign-in button");
@@ -43,12 +62,33 @@ await page.locator("#stop").waitFor();
 await ended();
 seen.chat = { user: await texts("user"), notes: await texts("note"), assistant: await texts("assistant") };
 
+// What is written while a run waits is answered after it.
 await page.click("#new");
 await say("Forget it [sandbox: call=forget_conversation]");
+await page.locator("li.approval").waitFor();
+await ended();
+await say(["What is wrong here?", "```python", "def add(a, b):", "    return a - b", "```"].join("\n"));
+await page.getByText("waits for an approval above").waitFor();
+await checkAccess("chat");
 await page.click("li.approval >> text=Allow");
-await page.locator("#messages li.assistant").waitFor();
+await page.locator("#messages li.assistant").nth(1).waitFor();
 await ended();
 seen.approved = await texts("assistant");
+seen.code = await page.locator("li.user pre").allTextContents();
+
+const answer = "A title of one's own";
+page.on("dialog", (dialog) => dialog.accept(answer));
+await page.setViewportSize({ width: 375, height: 667 });
+await page.click("#rename");
+const renamed = page.locator("#conversations [aria-current=true]", { hasText: answer });
+await renamed.waitFor({ state: "attached" });
+seen.title = await page.textContent("#title");
+await page.click("#delete");
+await page.locator("#rename").waitFor({ state: "hidden" });
+await page.click("#menu");
+await page.locator("#conversations li").first().waitFor();
+seen.deleted = (await renamed.count()) === 0;
+await page.setViewportSize({ width: 1280, height: 720 });
 
 // What was decided before a reload is not offered again, and the run goes on with the other decision.
 await page.click("#new");
@@ -119,6 +159,7 @@ seen.refreshes = refreshes.length;
 await other.close();
 
 await page.goto(`${url}/docs`);
+await checkAccess("documents");
 seen.documents = await page.locator("td a").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
 seen.operations = {};
 for (const service of services) {

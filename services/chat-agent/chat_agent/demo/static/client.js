@@ -26,8 +26,10 @@ export class ApiError extends Error {
 export class SignedOut extends Error {}
 
 export class Client {
-  constructor(baseUrl = "") {
+  /** `onRetry` is called with the error whenever a stream has broken off and is about to be resumed. */
+  constructor(baseUrl = "", onRetry = () => {}) {
     this.baseUrl = baseUrl;
+    this.onRetry = onRetry;
   }
 
   /** The tokens of this browser's session, or null. */
@@ -52,7 +54,7 @@ export class Client {
   async request(path, { headers = {}, ...options } = {}) {
     let token = await this.#accessToken();
     for (const isLast of [false, true]) {
-      const response = await fetch(this.baseUrl + path, {
+      const response = await reach(this.baseUrl + path, {
         ...options,
         headers: { ...headers, Authorization: `Bearer ${token}` },
       });
@@ -111,6 +113,7 @@ export class Client {
       }
       const isTransient = failure instanceof ApiError ? TRANSIENT.has(failure.status) : failure instanceof TypeError;
       if (!isTransient || signal?.aborted || ++failures > MAX_FAILURES) throw failure;
+      this.onRetry(failure);
       await pause(failure.retryAfterMs ?? Math.random() * Math.min(LONGEST_PAUSE_MS, 250 * 2 ** failures));
       if (runId) next = [eventsOf(runId), { headers: { "Last-Event-ID": `${after}` }, signal }];
     }
@@ -141,7 +144,7 @@ export class Client {
 
   async #post(path, body) {
     return checked(
-      await fetch(this.baseUrl + path, {
+      await reach(this.baseUrl + path, {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify(body),
@@ -178,6 +181,15 @@ async function* chunks(stream) {
     for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) yield chunk.value;
   } finally {
     reader.cancel().catch(() => {});
+  }
+}
+
+/** `fetch`, whose message of a failed connection differs by browser and is not for people. */
+async function reach(url, options) {
+  try {
+    return await fetch(url, options);
+  } catch (error) {
+    throw error instanceof TypeError ? new TypeError("The server cannot be reached.", { cause: error }) : error;
   }
 }
 

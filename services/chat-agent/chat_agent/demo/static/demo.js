@@ -1,33 +1,38 @@
 /** The page: sign in, conversations, a chat that is streamed, stopped, approved and resumed. */
 
-import { Client, SignedOut } from "./client.js";
+import { ApiError, Client, SignedOut } from "./client.js";
+import { addApproval, addCall, addMessage, element, keepingPlace, setText } from "./messages.js";
 
 const CONVERSATION = "acme.conversation";
 const UNFINISHED = "status=queued&status=running&status=waiting";
 const JSON_BODY = { "Content-Type": "application/json" };
 
-const client = new Client();
 const find = (selector) => document.querySelector(selector);
-const [signIn, chat, messages, composer] = ["#sign-in", "#chat", "#messages", "#composer"].map(find);
+const say = (text) => (find("#status").textContent = text);
+const client = new Client("", () => say("The connection was lost. Trying again …"));
+const [signIn, chat, messages, composer, menu] = ["#sign-in", "#chat", "#messages", "#composer", "#menu"].map(find);
 // What is shown: a conversation, and the run whose events arrive; the controller ends the reading, not the run.
 const shown = { conversationId: null, runId: null, lastEvent: 0, reading: new AbortController() };
 
+const onClick = (selector, work) => find(selector).addEventListener("click", () => attempt(chat, work));
+
 signIn.addEventListener("submit", (event) => {
   event.preventDefault();
-  const { email, password } = Object.fromEntries(new FormData(signIn));
+  const { email, password } = Object.fromEntries(new FormData(event.target));
   attempt(signIn, async () => {
     await client.signIn(email, password);
-    signIn.reset();
+    event.target.reset();
     await showChat();
   });
 });
 
 composer.addEventListener("submit", (event) => {
   event.preventDefault();
+  // One answer at a time: the next message can be written, and is sent after it.
+  if (find("#send").hidden) return;
   const { message } = Object.fromEntries(new FormData(composer));
   composer.reset();
-  addMessage("user", message);
-  attempt(chat, () => read(client.send({ message, conversation_id: shown.conversationId }, { signal: signal() })));
+  attempt(chat, () => send(message));
 });
 
 composer.message.addEventListener("keydown", (event) => {
@@ -37,10 +42,11 @@ composer.message.addEventListener("keydown", (event) => {
   }
 });
 
-find("#stop").addEventListener("click", () =>
-  attempt(chat, () => client.json(`/api/v1/runs/${shown.runId}/cancel`, { method: "POST" })),
-);
-find("#new").addEventListener("click", () => attempt(chat, () => openConversation(null)));
+onClick("#stop", () => client.json(`/api/v1/runs/${shown.runId}/cancel`, { method: "POST" }));
+onClick("#new", () => openConversation(null));
+onClick("#rename", renameConversation);
+onClick("#delete", deleteConversation);
+menu.addEventListener("click", () => showMenu(menu.getAttribute("aria-expanded") === "false"));
 find("#sign-out").addEventListener("click", async () => {
   signal();
   await client.signOut();
@@ -71,6 +77,12 @@ function showSignIn(reason = "") {
   chat.hidden = true;
   signIn.hidden = false;
   signIn.querySelector(".error").textContent = reason;
+  signIn.querySelector("input").focus();
+}
+
+/** Open or close the list of conversations, which a narrow window has no room for. */
+function showMenu(isOpen) {
+  menu.setAttribute("aria-expanded", isOpen);
 }
 
 async function showChat() {
@@ -81,15 +93,52 @@ async function showChat() {
 
 async function listConversations() {
   const { items } = await client.json("/api/v1/conversations?limit=50");
-  const entries = items.map((one) => {
-    const button = element("button", { textContent: one.title || one.last_message || "Untitled" });
-    button.toggleAttribute("aria-current", one.conversation_id === shown.conversationId);
-    button.addEventListener("click", () => attempt(chat, () => openConversation(one.conversation_id)));
-    const entry = element("li");
-    entry.append(button);
-    return entry;
-  });
-  find("#conversations").replaceChildren(...entries);
+  find("#conversations").replaceChildren(...items.map(conversationEntry));
+  const current = items.find((one) => one.conversation_id === shown.conversationId);
+  find("#title").textContent = shown.conversationId ? titleOf(current) : "New conversation";
+  find("#rename").hidden = find("#delete").hidden = shown.conversationId === null;
+}
+
+const titleOf = (conversation) => conversation?.title || conversation?.last_message || "Untitled";
+
+function conversationEntry(conversation) {
+  const { conversation_id: id } = conversation;
+  const button = element("button", { textContent: titleOf(conversation) });
+  if (id === shown.conversationId) button.setAttribute("aria-current", "true");
+  button.addEventListener("click", () => attempt(chat, () => openConversation(id)));
+  const entry = element("li");
+  entry.append(button);
+  return entry;
+}
+
+async function renameConversation() {
+  const title = prompt("Title of this conversation", find("#title").textContent)?.trim();
+  if (!title) return;
+  const change = { method: "PATCH", headers: JSON_BODY, body: JSON.stringify({ title }) };
+  await client.json(`/api/v1/conversations/${shown.conversationId}`, change);
+  await listConversations();
+}
+
+async function deleteConversation() {
+  if (!confirm("Delete this conversation? It cannot be restored.")) return;
+  await client.json(`/api/v1/conversations/${shown.conversationId}`, { method: "DELETE" });
+  await openConversation(null);
+}
+
+/** Send a message; one that is refused is given back to be sent again. */
+async function send(message) {
+  const entry = addMessage("user", message);
+  messages.scrollTop = messages.scrollHeight;
+  shown.lastEvent = 0;
+  try {
+    await read(client.send({ message, conversation_id: shown.conversationId }, { signal: signal() }));
+  } catch (failure) {
+    if (failure instanceof ApiError && shown.lastEvent === 0) {
+      entry.remove();
+      composer.message.value ||= message;
+    }
+    throw failure;
+  }
 }
 
 /** Show a conversation; runs that have not ended are shown by their events from the first on, and followed. */
@@ -97,7 +146,11 @@ async function openConversation(id) {
   const reading = signal();
   remember(id);
   messages.replaceChildren();
-  setRun(null);
+  setReading(false);
+  say("");
+  showMenu(false);
+  // On a touch screen the keyboard would cover what was opened.
+  if (!matchMedia("(pointer: coarse)").matches) composer.message.focus();
   await listConversations();
   if (id === null) return;
   // In this order: what ends between the two is in the messages, too, and left out there.
@@ -108,6 +161,7 @@ async function openConversation(id) {
   for (const one of stored.filter((one) => !isOfUnfinished(one))) {
     addMessage(one.role, one.content).classList.toggle("incomplete", one.is_incomplete);
   }
+  messages.scrollTop = messages.scrollHeight;
   // The newest is first; those that are queued follow the one that runs.
   for (const { id: runId } of runs.reverse()) {
     const { message, approvals } = await client.json(`/api/v1/runs/${runId}`);
@@ -120,93 +174,80 @@ async function openConversation(id) {
 
 /** Show the events of a run as they arrive; approvals that are decided already are left out. */
 async function read(events, decided = new Set()) {
-  const items = new Map();
-  const calls = new Map();
-  for await (const { id, type, data } of events) {
-    shown.lastEvent = id ?? shown.lastEvent;
-    if (type === "run.started") {
-      setRun(data.run_id);
-      if (data.conversation_id !== shown.conversationId) {
+  const { reading } = shown;
+  const entries = { items: new Map(), calls: new Map(), decided };
+  setReading(true);
+  try {
+    for await (const { id, type, data } of events) {
+      say("");
+      shown.lastEvent = id ?? shown.lastEvent;
+      if (type === "run.started" || type === "run.queued") setReading(true, data.run_id);
+      keepingPlace(() => showEvent(type, data, entries));
+      if (type === "run.started" && data.conversation_id !== shown.conversationId) {
         remember(data.conversation_id);
         await listConversations();
       }
-    } else if (type === "run.queued") {
-      addMessage("note", data.active_run.status === "waiting" ? "waits for an approval above" : "waits for the answer above");
-    } else if (type === "message.delta") {
-      if (!items.has(data.item_id)) items.set(data.item_id, addMessage("assistant", ""));
-      items.get(data.item_id).textContent += data.delta;
-    } else if (type === "run.resumed") {
-      // Another process goes on: what it withdraws is said again. What was to be approved is decided.
-      for (const id of data.withdrawn) items.get(id)?.remove();
-      if (data.reason === "answered") messages.querySelectorAll(".approval").forEach((entry) => entry.remove());
-    } else if (type === "tool.called") {
-      calls.set(data.call_id, addCall(data, calls.get(data.parent_call_id)));
-    } else if (type === "tool.output") {
-      calls.get(data.call_id)?.classList.toggle("failed", data.failed === true);
-    } else if (type === "agent.changed") {
-      addMessage("note", `${data.from} handed over to ${data.to}`);
-    } else if (type === "approval.required") {
-      if (!decided.has(data.approval_id)) addApproval(data);
-    } else if (type === "run.failed") {
-      addMessage("note", data.detail);
-    } else if (type === "run.cancelled") {
-      [...items.values()].at(-1)?.classList.add("incomplete");
     }
-    messages.scrollTop = messages.scrollHeight;
+  } finally {
+    // Another conversation may be shown by now.
+    if (shown.reading === reading) setReading(false);
   }
-  setRun(null);
+  await listConversations();
 }
 
-/** Show the call of a tool; what an agent calls that is a tool itself is within the call of that agent. */
-function addCall({ name, arguments: values, agent }, outer) {
-  const text = `${name}(${values})`;
-  if (!outer) return addMessage("note", agent ? `${agent}: ${text}` : text);
-  const entry = element("li", { className: "note", textContent: `${agent}: ${text}` });
-  const list = outer.querySelector(":scope > ul") ?? outer.appendChild(element("ul"));
-  list.append(entry);
-  return entry;
-}
-
-/** Ask whether a tool may be called; the run goes on when all that it waits for is answered. */
-function addApproval({ run_id: runId, approval_id: id, name, arguments: values, agent }) {
-  const by = agent ? ` by ${agent}` : "";
-  const entry = addMessage("approval", `May ${name}(${values}) be called${by}?\n`);
-  const answer = (approve) =>
-    attempt(chat, async () => {
-      const run = await client.json(`/api/v1/runs/${runId}/approvals/${id}`, {
-        method: "POST",
-        headers: JSON_BODY,
-        body: JSON.stringify({ approve }),
-      });
-      entry.remove();
-      if (run.status !== "waiting") await read(client.follow(runId, { after: shown.lastEvent, signal: signal() }));
-    });
-  for (const [label, approve] of [["Allow", true], ["Refuse", false]]) {
-    const button = element("button", { textContent: label });
-    button.addEventListener("click", () => answer(approve));
-    entry.append(button);
+function showEvent(type, data, { items, calls, decided }) {
+  if (type === "run.queued") {
+    addMessage("note", data.active_run.status === "waiting" ? "waits for an approval above" : "waits for the answer above");
+  } else if (type === "message.delta") {
+    if (!items.has(data.item_id)) items.set(data.item_id, addMessage("assistant", ""));
+    const entry = items.get(data.item_id);
+    setText(entry, entry.text + data.delta);
+  } else if (type === "run.resumed") {
+    // Another process goes on: what it withdraws is said again. What was to be approved is decided.
+    for (const id of data.withdrawn) items.get(id)?.remove();
+    if (data.reason === "answered") messages.querySelectorAll(".approval").forEach((entry) => entry.remove());
+  } else if (type === "tool.called") {
+    calls.set(data.call_id, addCall(data, calls.get(data.parent_call_id)));
+  } else if (type === "tool.output") {
+    calls.get(data.call_id)?.classList.toggle("failed", data.failed === true);
+  } else if (type === "agent.changed") {
+    addMessage("note", `${data.from} handed over to ${data.to}`);
+  } else if (type === "approval.required") {
+    if (!decided.has(data.approval_id)) addApproval(data, (approve, entry) => attempt(chat, () => decide(data, approve, entry)));
+  } else if (type === "run.failed") {
+    addMessage("note", data.detail);
+  } else if (type === "run.cancelled") {
+    [...items.values()].at(-1)?.classList.add("incomplete");
   }
 }
 
-function addMessage(role, text) {
-  const entry = element("li", { className: role, textContent: text });
-  messages.append(entry);
-  return entry;
+/** Allow or refuse a call; the run goes on when all that it waits for is decided, and then what is queued after it. */
+async function decide({ run_id: runId, approval_id: id }, approve, entry) {
+  const run = await client.json(`/api/v1/runs/${runId}/approvals/${id}`, {
+    method: "POST",
+    headers: JSON_BODY,
+    body: JSON.stringify({ approve }),
+  });
+  entry.remove();
+  if (run.status !== "waiting") await openConversation(shown.conversationId);
 }
 
-function setRun(id) {
-  shown.runId = id;
-  find("#stop").hidden = id === null;
+/** Show whether an answer is read, and let its run be stopped: which one it is, its first event says. */
+function setReading(isReading, runId = null) {
+  const [send, stop] = ["#send", "#stop"].map(find);
+  shown.runId = runId;
+  if ([send, stop].includes(document.activeElement)) composer.message.focus();
+  send.hidden = isReading;
+  stop.hidden = !isReading;
+  stop.disabled = runId === null;
+  // A screen reader says an answer when it is complete.
+  messages.setAttribute("aria-busy", isReading);
 }
 
 function remember(id) {
   shown.conversationId = id;
   if (id === null) sessionStorage.removeItem(CONVERSATION);
   else sessionStorage.setItem(CONVERSATION, id);
-}
-
-function element(name, properties = {}) {
-  return Object.assign(document.createElement(name), properties);
 }
 
 if (client.session) attempt(chat, showChat);
