@@ -9,6 +9,7 @@ from servicekit.errors import ServiceError
 from chat_agent.errors import GuardrailTriggered, GuardrailUnavailable
 from chat_agent.guardrails.checks import Check
 from chat_agent.guardrails.keyword_list import Occurrence
+from chat_agent.json_values import map_json
 from chat_agent.schemas import Stage
 
 # Patterns look at the character before a match.
@@ -110,18 +111,12 @@ def filtered_json(value: Any, checks: Sequence[Check], stage: Stage) -> Any:
 
     Raises GuardrailTriggered.
     """
-    match value:
-        case dict():
-            return {
-                filtered(name, checks, stage): filtered_json(one, checks, stage)
-                for name, one in value.items()
-            }
-        case list():
-            return [filtered_json(one, checks, stage) for one in value]
-        case str():
-            return filtered(value, checks, stage)
-        case int() | float() if not isinstance(value, bool):
-            text = str(value)
-            clean = filtered(text, checks, stage)
-            return value if clean == text else clean
-    return value
+
+    def with_masks(value: Any) -> Any:
+        if value is None or isinstance(value, bool):
+            return value
+        text = str(value)
+        clean = filtered(text, checks, stage)
+        return value if clean == text else clean
+
+    return map_json(value, with_masks)

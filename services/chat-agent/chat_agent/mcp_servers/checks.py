@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import func, select, update
 
+from chat_agent.json_values import map_json
 from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.mcp_servers.errors import McpCallFailed
 from chat_agent.mcp_servers.messages import MAX_ERROR, Json
@@ -39,21 +39,10 @@ async def read_server(
 def masked_tool(tool: Json, mask: Mask) -> Json:
     """Return a tool of a server without the secrets that were sent to it."""
     try:
-        return {mask(name): masked(one, mask) for name, one in tool.items()}
+        masked: Json = map_json(tool, lambda value: mask(value) if isinstance(value, str) else value)
     except RecursionError:  # too deep to be stored: of it, only the name is
         return {**tool, "name": mask(str(tool.get("name")))}
-
-
-def masked(value: Any, mask: Mask) -> Any:
-    """Return a JSON value of a server without the secrets that were sent to it."""
-    match value:
-        case dict():
-            return {mask(name): masked(one, mask) for name, one in value.items()}
-        case list():
-            return [masked(one, mask) for one in value]
-        case str():
-            return mask(value)
-    return value
+    return masked
 
 
 async def check(access: McpAccess, server: RegisteredServer, user_id: str) -> RegisteredServer:
