@@ -138,7 +138,7 @@ def to_openai_error(problem: dict[str, Any]) -> dict[str, Any]:
         param = parameter_name(innermost["loc"]) or None
         message = f"{param or 'body'}: {innermost['msg']}"
     error = error_object(problem["status"], problem["code"], message, param)
-    return {**error, **{name: value for name, value in problem.items() if name not in NOT_OWN}}
+    return {**error, **own_members(problem)}
 
 
 def error_object(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
@@ -151,8 +151,12 @@ def error_object(status: int, code: str, message: str, param: str | None = None)
 
 def render_error(error: ServiceError) -> dict[str, Any]:
     """Return an error as it stands in a stream."""
-    own = {name: value for name, value in error.extensions.items() if name not in NOT_OWN}
-    return {**error_object(error.status, error.code(), error.detail), **own}
+    return {**error_object(error.status, error.code(), error.detail), **own_members(error.extensions)}
+
+
+def own_members(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a problem that its error alone has."""
+    return {name: value for name, value in members.items() if name not in NOT_OWN}
 
 
 @contextmanager
