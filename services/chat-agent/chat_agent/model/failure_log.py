@@ -16,11 +16,12 @@ from servicekit.errors import ServiceError
 from chat_agent.errors import ModelAuthenticationFailed, ToolFailed
 from chat_agent.model.failures import LIMIT_ERRORS, causes, from_model_error
 from chat_agent.provider_keys.errors import ProviderKeyRefused
+from chat_agent.runs.tool_errors import tool_error_code
 
 logger = logging.getLogger(__name__)
 
 MODEL_FAILURES = Counter("chat_model_failures_total", "Failed calls of a model.", ["host", "code"])
-TOOL_FAILURES = Counter("chat_tool_failures_total", "Failed calls of a tool.", ["tool", "error"])
+TOOL_FAILURES = Counter("chat_tool_failures_total", "Failed calls of a tool.", ["tool", "code"])
 # A provider's error code is a word such as `insufficient_quota`; a sentence may quote the request.
 ERROR_CODE = re.compile(r"[a-z0-9_.-]{1,64}")
 TOOL_ERROR = "An error occurred while running the tool."
@@ -53,10 +54,10 @@ def named_failures(
 
 def tool_failed(tool: str, error: Exception) -> str:
     """Log and count a call of a tool that raised; return what the model reads."""
-    TOOL_FAILURES.labels(tool, type(error).__name__).inc()
-    logger.warning(
-        "tool call failed", extra={**error_fields(error), "tool": tool, "traceback": traceback_of(error)}
-    )
+    code = tool_error_code(error)
+    TOOL_FAILURES.labels(tool, code).inc()
+    fields = {"tool": tool, "code": code, **error_fields(error), "traceback": traceback_of(error)}
+    logger.warning("tool call failed", extra=fields)
     match error:
         case ToolTimeoutError():
             return default_tool_timeout_error_message(tool_name=tool, timeout_seconds=error.timeout_seconds)
