@@ -136,6 +136,23 @@ def test_what_is_exported_is_applied_again_without_a_change(new_tenant: Callable
     check()
 
 
+def test_properties_in_another_order_are_published_in_that_order(new_tenant: Callable[[], Tenant]) -> None:
+    tenant = new_tenant()
+    for names in (["answer", "reasoning"], ["reasoning", "answer"]):
+        schema = {
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in names},
+            "required": names,
+            "additionalProperties": False,
+        }
+        document = {"name": "judge", "definition": {"instructions": "You judge.", "output_schema": schema}}
+        printed = tenant.apply(agent_documents.write([document]))
+        (exported,) = yaml.safe_load(tenant.export())["agents"]
+        assert [*exported["definition"]["output_schema"]["properties"]] == names
+    assert "      > 'reasoning': from 1 to 0\n" in printed
+    assert tenant.versions()["judge"]["version"] == 2
+
+
 # What is wrong with a definition, by its path.
 WRONG: dict[str, Json] = {
     "handoffs[0]": {"handoffs": ["nobody"]},

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from chat_agent.agent_definitions.diff import changes_between
+from chat_agent.agent_definitions.schemas import ElementChange
+from chat_agent.documents import digest_of
 
 Json = dict[str, Any]
 
@@ -90,6 +92,39 @@ def test_lists_differ_by_their_elements(name: str) -> None:
 def test_values_that_are_not_the_same_in_json_differ(before: Json, after: Json) -> None:
     assert len([*changes_between(before, after)]) == len([*changes_between(after, before)]) == 1
     assert not [*changes_between(before, before)]
+
+
+def test_properties_of_a_schema_differ_by_their_order() -> None:
+    before, after = [
+        {"output_schema": {"properties": {"row": {"properties": {name: {} for name in names}}}}}
+        for names in (["reasoning", "answer", "old"], ["answer", "new", "reasoning"])
+    ]
+    path = "output_schema.properties.row.properties"
+    assert {one.path: [*one.elements] for one in changes_between(before, after)} == {
+        f"{path}.old": [],
+        f"{path}.new": [],
+        path: [ElementChange(change="moved", name="answer", index_before=1, index_after=0)],
+    }
+    assert not [*changes_between(before, before)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ({"properties": {"b": {}, "a": {}}}, {"properties": {"a": {}, "b": {}}}, False),
+        ([{"properties": {"b": {}, "a": {}}}], [{"properties": {"a": {}, "b": {}}}], False),
+        ({"type": "object", "title": "T"}, {"title": "T", "type": "object"}, True),
+        # A property that is called so is a schema, whose own members have no order.
+        (
+            {"properties": {"properties": {"type": "object", "title": "T"}}},
+            {"properties": {"properties": {"title": "T", "type": "object"}}},
+            True,
+        ),
+    ],
+)
+def test_digests_differ_by_the_order_of_properties_alone(one: Any, other: Any, is_same: bool) -> None:
+    assert (digest_of(one) == digest_of(other)) is is_same
+    assert ([*changes_between({"schema": one}, {"schema": other})] == []) is is_same
 
 
 def test_variables_differ_by_name() -> None:

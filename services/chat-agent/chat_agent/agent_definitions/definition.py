@@ -149,7 +149,10 @@ class AgentDefinition(RequestModel):
 
     @cached_property
     def digest(self) -> str:
-        """The digest of what it means: two definitions that mean the same have the same."""
+        """The digest of what it means: two definitions that mean the same have the same.
+
+        The order of members counts among the properties of a schema alone.
+        """
         return digest_of(self.stored())
 
     @property

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 
-import orjson
 from pydantic import JsonValue
 
 from chat_agent.agent_definitions.schemas import Change, ElementChange
+from chat_agent.documents import PROPERTIES, canonical_json
 
 Members = Mapping[str, JsonValue]
 # An element of a list by what names it, and which of several with the same name it is.
@@ -16,20 +16,34 @@ Elements = dict[tuple[str, int], int]
 NAMES = ("name", "server")
 
 
-def changes_between(before: Members, after: Members, path: str = "") -> Iterator[Change]:
-    """Yield the members that differ; objects are compared member by member, lists also by elements."""
+def changes_between(
+    before: Members, after: Members, path: str = "", *, is_properties: bool = False
+) -> Iterator[Change]:
+    """Yield the members that differ; objects are compared member by member, lists also by elements.
+
+    `is_properties`: the members are the properties of a schema.
+    """
+    if is_properties:
+        yield from order_changes(before, after, path.removesuffix("."))
     for name in dict.fromkeys((*before, *after)):
         old, new, place = before.get(name), after.get(name), f"{path}{name}"
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from changes_between(old, new, f"{place}.")
+            are_properties = name == PROPERTIES and not is_properties
+            yield from changes_between(old, new, f"{place}.", is_properties=are_properties)
         elif (name in before) != (name in after) or not is_same(old, new):
             yield Change(path=place, before=old, after=new, elements=[*element_changes(old, new, place)])
 
 
 def is_same(one: JsonValue, other: JsonValue) -> bool:
     """Return whether two values are the same in JSON, where 1 is neither 1.0 nor true."""
-    sort = orjson.OPT_SORT_KEYS
-    return orjson.dumps(one, option=sort) == orjson.dumps(other, option=sort)
+    return canonical_json(one) == canonical_json(other)
+
+
+def order_changes(before: Members, after: Members, path: str) -> Iterator[Change]:
+    """Yield which properties of a schema stand in another order, in which models answer."""
+    moved = [one for one in element_changes([*before], [*after], path) if one.change == "moved"]
+    if moved:
+        yield Change(path=path, before=dict(before), after=dict(after), elements=moved)
 
 
 def element_changes(before: JsonValue, after: JsonValue, path: str) -> Iterator[ElementChange]:

@@ -101,7 +101,7 @@ class Change(BaseModel):
     before: JsonValue = None
     after: JsonValue = None
     elements: Annotated[list[ElementChange], Field(exclude_if=lambda elements: not elements)] = Field(
-        [], description="Of lists whose elements have names."
+        [], description="Of lists whose elements have names; of the properties of a schema, those that moved."
     )
 
 
