@@ -20,6 +20,9 @@ from chat_agent.main import create_app
 from chat_agent.runs.tool_errors import MESSAGES, tool_error_code
 from chat_agent.settings import Settings
 from chat_agent.tool_settings import ToolSettings, load_settings
+from openai.types.responses import Response
+from openai.types.responses.mcp_tool_call_error import McpToolExecutionError
+from openai.types.responses.response_output_item import McpCall
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from servicekit.errors import NotFound
@@ -222,9 +225,10 @@ def test_a_failed_call_is_marked_in_every_protocol(ann: httpx.Client) -> None:
     ).text
     assert '"failed":true' in chunks
     response = ann.post("/v1/responses", json={"model": "keeper", "input": message}).json()
-    (item,) = [one for one in response["output"] if one["type"] == "mcp_call"]
-    assert (item["status"], item["output"]) == ("failed", None)
-    assert item["error"] == "An error occurred while running the tool."
+    (item,) = [one for one in Response.model_validate(response).output if isinstance(one, McpCall)]
+    assert (item.status, item.output) == ("failed", None)
+    content = [{"type": "text", "text": "An error occurred while running the tool."}]
+    assert item.error == McpToolExecutionError(type="mcp_tool_execution_error", content=content)
     ui = {
         "id": str(uuid4()),
         "agent_type": "keeper",

@@ -8,6 +8,9 @@ from chat_agent.protocols.encoder import feed
 from chat_agent.protocols.openai.chat_completions import ChatCompletion
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionChunk
+from openai.types.responses import ResponseStreamEvent
+from pydantic import TypeAdapter
 
 from .run_scripts import (
     APPROVAL,
@@ -21,6 +24,7 @@ from .run_scripts import (
     complete_run,
     encode_all,
     events,
+    item,
     item_start,
     text_of,
     tool_call,
@@ -49,6 +53,19 @@ def test_says_everything_as_agreed(protocol: str) -> None:
     assert (
         encode_all(ENCODERS[protocol](), complete_run()).decode() == (GOLDEN / f"{protocol}.txt").read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "type_"), [("openai_chat", ChatCompletionChunk), ("openai_responses", ResponseStreamEvent)]
+)
+def test_what_is_sent_is_of_openais_types(protocol: str, type_: Any) -> None:
+    call = {"call_id": "call_0", "output": "It is closed.", "failed": True}
+    failed = [*tool_call("item_0", "call_0")[:3], item("item.completed", "item_0a", "tool_output", **call)]
+    started, *rest = complete_run()
+    expected = TypeAdapter(type_)
+    # Their client does not validate what it reads.
+    for message in client_messages(protocol, [started, *failed, *rest]):
+        expected.validate_python(message)
 
 
 @all_protocols

@@ -1,7 +1,7 @@
 """The response object of OpenAI's Responses, made of a run."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -92,6 +92,14 @@ def usage_of(usage: Json) -> Json:
         "output_tokens_details": {"reasoning_tokens": usage.get("reasoning_tokens", 0)},
         "total_tokens": tokens_in + tokens_out,
     }
+
+
+def call_result(item: Mapping[str, Any]) -> Json:
+    """Return what the output of a tool sets in the `mcp_call` of its call."""
+    if not item.get("failed"):
+        return {"output": item["output"]}
+    content = [{"type": "text", "text": item["output"]}]
+    return {"error": {"type": "mcp_tool_execution_error", "content": content}}
 
 
 def text_part(text: str, logprobs: Sequence[Json] = (), citations: Sequence[Json] = ()) -> Json:

@@ -10,7 +10,7 @@ from chat_agent.models import Run
 from chat_agent.protocols.encoder import Payload, ProtocolEncoder, fields_of, named_event, unique_item_id
 from chat_agent.protocols.nested_calls import NestedCalls
 from chat_agent.protocols.openai.errors import render_error
-from chat_agent.protocols.openai.response_object import Json, response_of, text_part, usage_of
+from chat_agent.protocols.openai.response_object import Json, call_result, response_of, text_part, usage_of
 from chat_agent.protocols.retransmission import AnswerWithdrawn, RetransmissionFilter
 
 # Whose tools these are: items of this kind are run by the server, and no client tries to run them itself.
@@ -145,8 +145,8 @@ class ResponseStream(ProtocolEncoder):
         """Send a tool's output."""
         index = self._open.pop(self._calls.pop(item["call_id"], ""), None)
         if index is not None:
-            member, status = ("error", "failed") if item.get("failed") else ("output", "completed")
-            self.output[index][member] = item["output"]
+            status = "failed" if item.get("failed") else "completed"
+            self.output[index] |= call_result(item)
             yield self._part(f"response.mcp_call.{status}", index, content=False)
             yield self._done(index, status)
 
