@@ -15,6 +15,8 @@ HOST = "127.0.0.1"
 # Below the ranges that systems take the ports of outgoing connections from, which could come in between.
 MIN_PORT, MAX_PORT, BLOCK_SIZE = 20_000, 30_000, 25
 BASES = range(MIN_PORT, MAX_PORT, BLOCK_SIZE)
+# `make run` passes no options.
+CHOICE = "--port or GATEWAY_PORT"
 
 
 class PortBlock:
@@ -71,9 +73,9 @@ def require(port: int, timeout: float = 0) -> None:
     """Raise, saying who has it, unless the gateway can have this port, if need be after some seconds."""
     if wait_until(lambda: is_free(port), seconds=timeout):
         return
-    reason = f"port {port} is taken by {describe_listener(port)}; stop that, or choose another with --port"
+    reason = f"port {port} is taken by {describe_listener(port)}; stop that, or choose another with {CHOICE}"
     if is_reserved(port):
-        reason = f"port {port} is not for ordinary users; choose one above 1023 with --port"
+        reason = f"port {port} is not for ordinary users; choose one above 1023 with {CHOICE}"
     raise Failure("gateway", reason)
 
 

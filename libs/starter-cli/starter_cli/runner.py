@@ -41,7 +41,7 @@ def acquire(data_dir: DataDir, gateway_port: int | None) -> int:
             "data folder",
             f"Acme runs on {data_dir.root} already ({runner or 'a process that is just starting'})."
             f" Stop it with `{stop_command(data_dir)}`,"
-            " or start a second one with --data and --port.",
+            " or start a second one with --data and --port (ACME_DATA and GATEWAY_PORT).",
         )
     os.ftruncate(lock, 0)
     os.pwrite(lock, json.dumps({"pid": os.getpid(), "port": gateway_port}).encode(), 0)
