@@ -51,6 +51,6 @@ def new(
     with exit_on_failure(terminal.console()):
         root = create(name, folder)
     uv = Path(sys.executable).with_name("uv")
-    install = [str(uv), "pip", "install", "--python", sys.executable, "-e", str(root.absolute())]
+    install = [str(uv), "pip", "install", "--python", sys.executable, "-e", str(root.resolve())]
     typer.echo(f"{root} is written. Install it with the next line, and start Acme again:")
     typer.echo(shlex.join(install))

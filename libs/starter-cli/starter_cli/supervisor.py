@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 
 from servicekit.backoff import exponential
@@ -46,8 +46,7 @@ class Supervisor:
             try:
                 yield
             finally:
-                self.component.start(self._stopping)
-                self._on_change()
+                self._start()
 
     def _watch(self) -> None:
         failures, since = 0, time.monotonic()
@@ -65,21 +64,30 @@ class Supervisor:
         self._report(f"{name} stopped ({self.component.exit_reason}); starting it again in {pause:g} s")
         if self._stopping.wait(pause):
             return
-        started_at = time.monotonic()
+        with suppress(Failure):
+            self._start()
+
+    def _start(self) -> None:
+        name, started_at = self.component.name, time.monotonic()
         try:
             self.component.start(self._stopping)
         except Cancelled:
-            return
+            raise
         except Failure as failure:
             self.problem = failure.reason
-            self._report(
-                f"{name} did not start: {failure.reason}" + (f" (log: {failure.log})" if failure.log else "")
-            )
+            self._report(sentence_about(failure))
+            raise
+        else:
+            self.problem = None
+            self._report(f"{name} is back after {time.monotonic() - started_at:.1f} s")
+        finally:
             self._on_change()
-            return
-        self.problem = None
-        self._on_change()
-        self._report(f"{name} is back after {time.monotonic() - started_at:.1f} s")
 
     def _report(self, sentence: str) -> None:
         self._on_progress(Progress(self.component.name, message=sentence))
+
+
+def sentence_about(failure: Failure) -> str:
+    """Say why a component did not start, with the last line of its log, where Python writes the error."""
+    reason = ": ".join([failure.reason, *failure.last_lines[-1:]])
+    return f"{failure.component} did not start: {reason}" + (f" (log: {failure.log})" if failure.log else "")

@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 from sandbox.processes import free_port, wait_until
 from starter_cli.components import ProgramComponent
+from starter_cli.errors import Failure
 from starter_cli.processes import Program
 from starter_cli.run_file import ComponentRecord
 from starter_cli.startup import Progress
@@ -101,7 +102,19 @@ def test_leaves_a_part_alone_that_was_stopped_on_purpose(supervised: Supervised)
     with supervised.supervisor.paused():
         assert not supervised.part.is_running
     assert supervised.part.is_running
-    assert supervised.messages == []
+    [message] = supervised.messages
+    assert message.startswith("part is back")
+
+
+def test_says_why_a_part_does_not_come_back_that_was_stopped_on_purpose(supervised: Supervised) -> None:
+    broken = supervised.folder / "broken"
+    with pytest.raises(Failure), supervised.supervisor.paused():
+        broken.touch()
+    assert supervised.messages[0].startswith(
+        "part did not start: it stopped while it started (exit code 1): broken (log: "
+    )
+    broken.unlink()
+    assert supervised.has_reported("part is back")
 
 
 def test_ends_while_it_waits_to_start_a_part_again(supervised: Supervised) -> None:
