@@ -1,4 +1,4 @@
-"""MCP servers of the tests: one without sessions that is as bad as a test wants, and the SDK's own."""
+"""An MCP server without sessions that is as bad as a test wants, and an authorization server."""
 
 import asyncio
 import base64
@@ -12,8 +12,6 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from mcp.server.mcpserver import Context, MCPServer
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 Json = dict[str, Any]
 ECHO = {
@@ -39,6 +37,8 @@ class StatelessServer:
     def __init__(self) -> None:
         self.app = FastAPI()
         self.app.post("/mcp")(self.answer)
+        # Where the transport before streamable HTTP begins.
+        self.app.get("/sse")(silent)
         self.app.get("/.well-known/oauth-protected-resource/mcp")(self.metadata)
         # Where its people sign in, if they do.
         self.accounts: AuthorizationServer | None = None
@@ -175,37 +175,6 @@ ANSWERS: dict[str, Answer] = {
     "redirect": lambda _id, _output: Response(status_code=307, headers=METADATA),
     "compressed": lambda _id, _output: Response(b"x", headers={"content-encoding": "gzip"}),
 }
-
-
-def sdk_server() -> MCPServer:
-    """Return a server of the SDK with a tool."""
-    server: MCPServer = MCPServer("shop")
-
-    @server.tool()
-    async def add(a: int, b: int, context: Context[Any]) -> str:
-        """Add two numbers."""
-        return f"sum {a + b}"
-
-    return server
-
-
-class WithoutDiscovery:
-    """A server as it was before 2026-07-28: it knows no `server/discover`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.methods: list[str] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        self.methods.append(headers.get("mcp-method", scope["method"]))
-        if "mcp-method" in headers:
-            await Response(status_code=400)(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
 
 
 class AuthorizationServer:

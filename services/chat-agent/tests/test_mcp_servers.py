@@ -17,7 +17,8 @@ from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.telemetry_capture import CapturedTelemetry
 
 from .client_helpers import error_of, payloads_of, read_events, read_run, start_run
-from .mcp_server import ECHO, PAY, StatelessServer, WithoutDiscovery, sdk_server
+from .mcp_server import ECHO, PAY, StatelessServer
+from .sdk_mcp_server import WithoutDiscovery, sdk_server
 from .test_agent_definitions import problems, published, save
 
 SERVERS, TOOLS = "/api/v1/mcp-servers", "/api/v1/tools"
@@ -558,6 +559,7 @@ UNUSABLE: list[Json] = [
     {"name": "nul", "description": "\0", "inputSchema": {"type": "object"}},
     {"name": "hints", "annotations": [1], "inputSchema": {"type": "object"}},
     {"name": "header", "inputSchema": {"type": "object", "properties": {"a": {"x-mcp-header": "a b"}}}},
+    {"name": "task", "inputSchema": {"type": "object"}, "execution": {"taskSupport": "required"}},
     {"name": "", "inputSchema": {"type": "object"}},
     {"name": 5, "inputSchema": {"type": "object"}},
     {"name": "n" * 129, "inputSchema": {"type": "object"}},
@@ -575,6 +577,37 @@ def test_a_tool_that_models_cannot_be_offered_says_why(
     assert unusable["input_schema"] == {}
     agent_with(admin)
     assert output_of(member, "text=hello [sandbox: call=shop__echo]")["output"] == 'echo: {"text": "hello"}'
+
+
+def test_patterns_that_are_not_matched_here_are_the_servers_to_match(
+    admin: httpx.Client, member: httpx.Client, urls: dict[str, str], good: StatelessServer
+) -> None:
+    # As zod writes an e-mail address.
+    email = {"type": "string", "pattern": "^(?!\\.)(?!.*\\.\\.)[a-z.]*[a-z]@[a-z]+$"}
+    schema = {"type": "object", "properties": {"to": email, "again": {"type": "integer"}}}
+    good.tools = [{**PAY, "inputSchema": schema}]
+    detail = register(admin, urls["ours"], approval="always")
+    assert [(tool["problem"], tool["input_schema"]) for tool in detail["tools"]] == [(None, schema)]
+    agent_with(admin)
+    run = start_run(member, "to=ann@x [sandbox: call=shop__pay]", agent_type="support")
+    last = read_events(member, run)[-1]
+    assert last.type == "run.waiting"
+    (approval,) = read_run(member, run)["approvals"]
+    path = f"/api/v1/runs/{run['id']}/approvals/{approval['id']}"
+    wrong = member.post(path, json={"approve": True, "arguments": {"again": "x"}})
+    assert error_of(wrong) == (422, "invalid_tool_arguments")
+    member.post(path, json={"approve": True, "arguments": {"to": "bob@x"}}).raise_for_status()
+    (output,) = payloads_of(read_events(member, run, last.id), "tool.output")
+    assert output["output"].splitlines()[0] == 'pay: {"to": "bob@x"}'
+
+
+@pytest.mark.parametrize(("path", "hint"), [("/sse", "HTTP+SSE"), ("/mcp/", "redirects to")])
+def test_an_address_that_is_not_that_of_mcp_says_why(
+    admin: httpx.Client, urls: dict[str, str], path: str, hint: str
+) -> None:
+    response = put(admin, urls["ours"].removesuffix("/mcp") + path)
+    assert error_of(response) == (422, "mcp_call_failed")
+    assert hint in response.json()["detail"]
 
 
 def test_names_for_models_are_unique_and_short(

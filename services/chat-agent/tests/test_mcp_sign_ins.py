@@ -315,14 +315,16 @@ def test_a_token_that_arrives_after_the_person_has_signed_out_is_revoked(
     assert state_of(member) == "revoked"
 
 
+@pytest.mark.parametrize("check_after_seconds", [86_400, 0], ids=["the call", "the list of tools"])
 def test_a_token_that_the_server_refuses_is_refreshed_once(
-    member: httpx.Client, accounts: AuthorizationServer, shop: StatelessServer
+    admin: httpx.Client, member: httpx.Client, accounts: AuthorizationServer, check_after_seconds: int
 ) -> None:
+    config = {**read_server(admin)["config"], "check_after_seconds": check_after_seconds}
+    admin.put(f"{SERVERS}/shop", json=config).raise_for_status()
     sign_in(member, accounts)
     accounts.access.clear()
-    assert (
-        output_after(member, start_run(member, CALL, agent_type="support"))["output"] == 'pay: {"amount": 5}'
-    )
+    output = output_after(member, start_run(member, CALL, agent_type="support"))
+    assert output["output"] == 'pay: {"amount": 5}'
     assert accounts.refreshed == 1
 
 

@@ -14,7 +14,7 @@ from chat_agent.api.run_request import guards_of, recorded_refusals
 from chat_agent.errors import InvalidToolArguments
 from chat_agent.execution.manager import RunManager
 from chat_agent.guardrails.messages import MessageGuard
-from chat_agent.model.schema_validation import SchemaValidator
+from chat_agent.model.schema_validation import validator_of_tool
 from chat_agent.models import Approval, Run
 from chat_agent.runs import approvals, store
 from chat_agent.runs.options import RunOptions
@@ -65,7 +65,7 @@ def check_arguments(
     """Raise InvalidToolArguments for arguments that do not match the schema of the tool they are for."""
     for id_, arguments in edited.items():
         tool = tools.get((requests[id_].agent, requests[id_].name))
-        if tool is not None and (mismatch := SchemaValidator(schema_of(tool)).mismatch(arguments)):
+        if tool is not None and (mismatch := validator_of_tool(schema_of(tool)).mismatch(arguments)):
             place = mismatch.described("the arguments")
             raise InvalidToolArguments(f"The arguments do not match the schema of {tool.name!r}{place}.")
 

@@ -1,14 +1,16 @@
 """How a server is reached: with which client, which headers, and on whose behalf."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from servicekit.database import Database
 
 from chat_agent.clients.tenant_http import TenantClients
 from chat_agent.mcp_servers.client import McpClient
 from chat_agent.mcp_servers.definition import OAuth
+from chat_agent.mcp_servers.errors import McpAccessDenied
 from chat_agent.mcp_servers.oauth_http import OAuthHttp
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.sign_ins import SignIns
@@ -18,6 +20,7 @@ from chat_agent.tenant_secrets.store import Keys, read
 
 # Shorter ones would mask words.
 MIN_MASKED = 6
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,22 @@ class McpAccess:
         http = OAuthHttp(self.http.find(server.tenant_id), self.private_hosts)
         return SignIns(self.database, http, self.keys, self.refreshes)
 
-    async def client_for(
+    async def request(
+        self, server: RegisteredServer, user_id: str, operation: Callable[[AuthorizedClient], Awaitable[T]]
+    ) -> T:
+        """Return the result of an operation; raises SecretNotFound, McpSignInRequired, and what it raises.
+
+        Where the server refuses the token of a person, the operation is repeated once with a new one.
+        """
+        authorized = await self._client_for(server, user_id)
+        try:
+            return await operation(authorized)
+        except McpAccessDenied:
+            if authorized.token is None:
+                raise
+        return await operation(await self._client_for(server, user_id, authorized.token))
+
+    async def _client_for(
         self, server: RegisteredServer, user_id: str, rejected: str | None = None
     ) -> AuthorizedClient:
         """Return a client with the credentials for a server; raises SecretNotFound, McpSignInRequired.

@@ -13,7 +13,7 @@ from chat_agent.errors import ToolFailed
 from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
 from chat_agent.mcp_servers.checks import checked
 from chat_agent.mcp_servers.client import STATELESS
-from chat_agent.mcp_servers.errors import McpAccessDenied, McpCallFailed
+from chat_agent.mcp_servers.errors import McpCallFailed
 from chat_agent.mcp_servers.messages import MAX_ERROR, Json
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool
@@ -35,10 +35,7 @@ class McpToolCaller:
     tool: ServerTool
 
     async def __call__(self, context: ToolContext[RunContext], arguments: str) -> str:
-        """Return the output of the tool; raises McpToolChanged, and what the client raises.
-
-        Where the server refuses the token of a person, the call is made again with a new one.
-        """
+        """Return the output of the tool; raises McpToolChanged, and what the client raises."""
         user_id = context.context.user_id
         server = await checked(self.access, await self._current(), user_id)
         if not self._is_confirmed(server):
@@ -47,14 +44,9 @@ class McpToolCaller:
                 " an admin of the tenant confirms it."
             )
         values = arguments_of(arguments)
-        authorized = await self.access.client_for(server, user_id)
-        try:
-            return await self._answer(authorized, server, values)
-        except McpAccessDenied:
-            if authorized.token is None:
-                raise
-        renewed = await self.access.client_for(server, user_id, authorized.token)
-        return await self._answer(renewed, server, values)
+        return await self.access.request(
+            server, user_id, lambda authorized: self._answer(authorized, server, values)
+        )
 
     async def _answer(self, authorized: AuthorizedClient, server: RegisteredServer, values: Json) -> str:
         """Return what a model reads of the answer to a call, without the secrets that were sent with it."""
@@ -115,6 +107,13 @@ def block_text(block: dict[str, Any]) -> str:
             return text
         case {"type": "resource", "resource": {"text": str(text)}}:
             return text
+        case {"type": "resource", "resource": {"uri": str(uri), **about}}:
+            return f"[resource: {described(about.get('mimeType'), uri)}]"
         case {"type": "resource_link", "uri": str(uri)}:
-            return uri
+            return described(block.get("title") or block.get("name"), uri, block.get("description"))
     return f"[{str(block.get('type'))[:40]}: {str(block.get('mimeType'))[:100]}]"
+
+
+def described(*parts: object) -> str:
+    """Return what is known of a resource, in one line."""
+    return ", ".join(part for part in parts if isinstance(part, str) and part)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select, update
 
 from chat_agent.json_values import map_json
-from chat_agent.mcp_servers.access import McpAccess
+from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
 from chat_agent.mcp_servers.errors import McpCallFailed
 from chat_agent.mcp_servers.messages import MAX_ERROR, Json
 from chat_agent.mcp_servers.registered import RegisteredServer
@@ -26,7 +26,11 @@ async def read_server(
 
     Raises McpServerUnavailable, McpAccessDenied, InvalidMcpResponse, McpCallFailed.
     """
-    authorized = await access.client_for(server, user_id)
+    return await access.request(server, user_id, list_tools)
+
+
+async def list_tools(authorized: AuthorizedClient) -> tuple[str, list[ServerTool]]:
+    """Return what a client lists, without the secrets that were sent with it."""
     client = authorized.client
     seconds = min(client.seconds, MAX_SECONDS)
     try:

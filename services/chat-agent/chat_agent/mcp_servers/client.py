@@ -17,13 +17,22 @@ from opentelemetry import propagate
 
 from chat_agent.clients.public_http import PRIVATE_HOSTS_HINT, RequestForbidden, ResponseTooLarge
 from chat_agent.clients.tenant_http import TooManyRequests
+from chat_agent.errors import ToolFailed
 from chat_agent.mcp_servers.errors import (
     InvalidMcpResponse,
     McpAccessDenied,
     McpCallFailed,
     McpServerUnavailable,
 )
-from chat_agent.mcp_servers.messages import Json, read_result
+from chat_agent.mcp_servers.messages import (
+    Json,
+    MessageStream,
+    is_response,
+    is_stream,
+    parse,
+    reply_to,
+    result_of,
+)
 
 STATELESS = "2026-07-28"
 NEWEST_WITH_SESSIONS = "2025-11-25"
@@ -32,6 +41,14 @@ CLIENT_INFO = {"name": "acme", "version": "1"}
 ACCEPT = "application/json, text/event-stream"
 META = "io.modelcontextprotocol/"
 MAX_PAGES = 20
+MAX_LOCATION = 200
+# How an address answers at which nothing speaks streamable HTTP.
+NO_ENDPOINT = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
+TRANSPORT_HINT = "Its address must be that of streamable HTTP; the older HTTP+SSE is not supported."
+# Of what is sent beside a request: that a session ends, and answers to the server.
+SHORT_SECONDS = 2.0
+# After these a stream goes on where it has stopped, if the server has said where.
+INTERRUPTIONS = (httpx2.NetworkError, httpx2.RemoteProtocolError)
 MAX_TOOLS = 128
 
 
@@ -71,7 +88,7 @@ class McpClient:
         """Return the version to speak; whoever does not know `server/discover` begins with `initialize`."""
         try:
             result = await Connection(self, STATELESS).request("server/discover", {})
-        except (McpCallFailed, InvalidMcpResponse):
+        except (McpCallFailed, InvalidMcpResponse, McpServerUnavailable):
             return NEWEST_WITH_SESSIONS
         versions = result.get("supportedVersions")
         return STATELESS if isinstance(versions, list) and STATELESS in versions else NEWEST_WITH_SESSIONS
@@ -82,9 +99,12 @@ class McpClient:
         if version == STATELESS:
             yield connection
             return
-        await connection.initialize()
-        yield connection
-        await connection.end()
+        try:
+            await connection.initialize()
+            yield connection
+        finally:
+            # Also after a timeout or a cancellation: what the server still does for the request ends too.
+            await connection.end()
 
     async def _tools(self, connection: "Connection") -> AsyncIterator[Json]:
         number, cursors = 0, set[str]()
@@ -149,20 +169,58 @@ class Connection:
     async def end(self) -> None:
         """End the session; a server that does not answer ends it itself."""
         if self.session is not None:
-            with suppress(httpx2.HTTPError):
-                await self.client.http.delete(self.client.url, headers=self._headers({}), timeout=2)
+            with suppress(httpx2.HTTPError, TimeoutError):
+                async with asyncio.timeout(SHORT_SECONDS):
+                    await self.client.http.delete(self.client.url, headers=self._headers({}))
 
     async def request(self, method: str, params: Json, headers: Mapping[str, str] | None = None) -> Json:
         """Return the result of a request."""
         id_ = next(self._ids)
         message = {"id": id_, "method": method, "params": {**params, "_meta": self._meta()}}
         own = {**(headers or {}), "Mcp-Method": method} if self.version == STATELESS else {}
-        async with self._post(message, own) as response:
-            result = await read_result(response, id_)
-            self.session = response.headers.get("mcp-session-id", self.session)
+        result = result_of(await self._response_to(message, own), id_)
         if result.get("resultType", "complete") != "complete":
             raise McpCallFailed("The MCP server asks for more input, which agents do not give.")
         return result
+
+    async def _response_to(self, message: Json, own: Mapping[str, str]) -> Json:
+        """Return the response to a request, over as many connections as the server takes for it."""
+        stream = MessageStream()
+        async with self._post(message, own) as response:
+            self.session = response.headers.get("mcp-session-id", self.session)
+            if not is_stream(response):
+                return parse(await response.aread())
+            answer = await self._find_response(response, stream, message["id"])
+        while answer is None:
+            if self.version == STATELESS or not stream.last_event_id:
+                raise InvalidMcpResponse("The MCP server's stream ended without a response.")
+            await asyncio.sleep(stream.retry_seconds)
+            async with self._open("GET", {"Last-Event-ID": stream.last_event_id}) as response:
+                is_stream(response)
+                answer = await self._find_response(response, stream, message["id"])
+        return answer
+
+    async def _find_response(
+        self, response: httpx2.Response, stream: MessageStream, request_id: int
+    ) -> Json | None:
+        """Return the response to a request, if it comes before the connection ends."""
+        try:
+            async for message in stream.read(response):
+                if is_response(message, request_id):
+                    return message
+                await self._reply(message)
+        except INTERRUPTIONS:
+            if not stream.last_event_id:
+                raise
+        return None
+
+    async def _reply(self, message: Json) -> None:
+        """Answer a request of the server, which may wait for that; what is sent besides is not needed."""
+        if (reply := reply_to(message)) is None:
+            return
+        with suppress(httpx2.HTTPError, ToolFailed, TimeoutError):
+            async with asyncio.timeout(SHORT_SECONDS), self._post(reply, {}):
+                pass
 
     def _meta(self) -> Json:
         meta: dict[str, Any] = {}
@@ -186,24 +244,31 @@ class Connection:
 
     @asynccontextmanager
     async def _post(self, message: Json, own: Mapping[str, str]) -> AsyncIterator[httpx2.Response]:
-        body = {"jsonrpc": "2.0", **message}
-        http, url = self.client.http, self.client.url
-        async with http.stream(
-            "POST", url, json=body, headers=self._headers(own), timeout=self.client.seconds
-        ) as response:
-            await check_status(response)
+        async with self._open("POST", own, json={"jsonrpc": "2.0", **message}) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _open(self, method: str, own: Mapping[str, str], **body: Any) -> AsyncIterator[httpx2.Response]:
+        http, url, seconds = self.client.http, self.client.url, self.client.seconds
+        async with http.stream(method, url, headers=self._headers(own), timeout=seconds, **body) as response:
+            check_status(response)
             yield response
 
 
-async def check_status(response: httpx2.Response) -> None:
+def check_status(response: httpx2.Response) -> None:
     """Raise what a status says, except of an error that the body describes."""
     if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise McpAccessDenied("The MCP server refuses the credentials.")
     if response.is_server_error or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         raise McpServerUnavailable(f"The MCP server answers with the HTTP status {response.status_code}.")
+    if response.has_redirect_location:
+        location = response.headers["location"][:MAX_LOCATION]
+        raise McpCallFailed(f"The MCP server redirects to {location}. Register the address of MCP itself.")
     is_json = response.headers.get("content-type", "").startswith("application/json")
-    if not response.is_success and not (response.is_client_error and is_json):
-        raise McpCallFailed(f"The MCP server answers with the HTTP status {response.status_code}.")
+    is_described = is_json and response.status_code != HTTPStatus.METHOD_NOT_ALLOWED
+    if not response.is_success and not (response.is_client_error and is_described):
+        message = f"The MCP server answers with the HTTP status {response.status_code}."
+        raise McpCallFailed(f"{message} {TRANSPORT_HINT}" if response.status_code in NO_ENDPOINT else message)
 
 
 def tools_in(result: Json) -> list[Json]:

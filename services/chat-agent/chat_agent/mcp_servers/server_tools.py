@@ -11,7 +11,7 @@ from mcp.shared.inbound import find_invalid_x_mcp_header
 from pydantic import BaseModel, Field
 
 from chat_agent.mcp_servers.messages import Json
-from chat_agent.model.schema_validation import SchemaValidator
+from chat_agent.model.schema_validation import validator_of_tool
 from chat_agent.schemas import storable_json
 
 MAX_NAME = 128
@@ -91,7 +91,15 @@ def problems(tool: Json) -> Iterator[str]:
         yield f"Its description is not a text of at most {MAX_DESCRIPTION} characters."
     if not isinstance(tool.get("annotations") or {}, dict):
         yield "Its annotations are not an object."
+    if is_task(tool):
+        yield "It can only be called as a task, which agents do not do."
     yield from schema_problems(schema)
+
+
+def is_task(tool: Json) -> bool:
+    """Return whether a server refuses calls of a tool that wait for its result (2025-11-25)."""
+    execution = tool.get("execution")
+    return isinstance(execution, dict) and execution.get("taskSupport") == "required"
 
 
 def schema_problems(schema: object) -> Iterator[str]:
@@ -103,7 +111,7 @@ def schema_problems(schema: object) -> Iterator[str]:
         yield f"Its schema has more than {MAX_SCHEMA} bytes."
         return
     try:
-        SchemaValidator(schema)
+        validator_of_tool(schema)
     except ValueError:
         yield "Its schema is no JSON schema, or refers to another document."
     if taken := [word for word in COMPOSED if word in schema]:

@@ -69,6 +69,40 @@ class SchemaValidator:
         return None
 
 
+def validator_of_tool(schema: Mapping[str, Any]) -> SchemaValidator:
+    """Return what validates arguments of somebody else's tool; raises ValueError for what is no schema.
+
+    Patterns that cannot be matched in linear time are left out: whoever runs the tool checks them.
+    """
+    try:
+        return SchemaValidator(schema)
+    except ValueError:
+        return SchemaValidator(without_unmatchable_patterns(schema))
+
+
+def without_unmatchable_patterns(schema: Any) -> Any:
+    """Return a schema without the patterns that are not matched in linear time, such as `(?!x)`."""
+    if isinstance(schema, list):
+        return [without_unmatchable_patterns(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {
+        name: value if name in DATA else without_unmatchable_patterns(value)
+        for name, value in schema.items()
+        if name != "pattern" or not isinstance(value, str) or is_matchable(value)
+    }
+
+
+def is_matchable(pattern: str) -> bool:
+    """Return whether a pattern is matched in linear time."""
+    options = jsonschema_rs.RegexOptions()
+    try:
+        jsonschema_rs.validator_for({"pattern": pattern}, offline=True, pattern_options=options)
+    except ValueError:
+        return False
+    return True
+
+
 class SchemaSize:
     """Measures a schema with what its references lead to; raises ValueError for more than MAX_SIZE."""
 
