@@ -27,6 +27,9 @@ from testkit.production import production_settings
 
 SERVICES = services()
 NAMED = re.compile(r"^- ([A-Z_]+)", re.MULTILINE)
+REQUIRED = re.compile(r"^Required: (.+?)\.\sOutside development also (.+?)[.;]\s", re.MULTILINE | re.DOTALL)
+VARIABLE = re.compile(r"`([A-Z_]+)[=`]")
+IN_BRACKETS = re.compile(r"\(.*?\)", re.DOTALL)
 URLS = ("DATABASE_URL", "REDIS_URL")
 SEED_SAMPLE = "change-me"
 
@@ -77,6 +80,27 @@ def placed(name: str, secret: str) -> list[str]:
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in {name for service in SERVICES for name in settings_class(service).model_fields}:
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+def refused_variables(monkeypatch: pytest.MonkeyPatch, service: str, **environment: str) -> set[str]:
+    """Return the variables that a service names where nothing but `environment` is set."""
+    with monkeypatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with pytest.raises(ValidationError) as error:
+            settings_class(service)()
+    return {message.split()[0] for message in messages_of(error.value)}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_says_which_variables_it_requires(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    pages = [ROOT / "services" / service / "README.md", ROOT / "docs" / "reference" / f"{service}.md"]
+    (match,) = [match for page in pages if (match := REQUIRED.search(page.read_text()))]
+    everywhere, production = [set(VARIABLE.findall(IN_BRACKETS.sub("", part))) for part in match.groups()]
+    development = {"ENVIRONMENT": "development", "DEBUG": "true"}
+    assert everywhere == refused_variables(monkeypatch, service, **development)
+    assert everywhere | production == refused_variables(monkeypatch, service)
+    assert not everywhere & production
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, service: str, **changes: str) -> list[str]:
