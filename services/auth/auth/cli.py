@@ -11,6 +11,7 @@ import typer
 from redis.exceptions import RedisError
 from servicekit import redis_client
 from servicekit.auth.permissions import Role
+from servicekit.command_errors import DependencyFailed, named_dependencies
 from servicekit.database import Database
 from servicekit.errors import ServiceError
 from servicekit.jwks import invalidation
@@ -56,9 +57,12 @@ def fail(message: object) -> NoReturn:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine; exit with its message when it raises an error of ours."""
     try:
-        return asyncio.run(work)
+        with named_dependencies():
+            return asyncio.run(work)
     except ServiceError as error:
         fail(error.detail)
+    except DependencyFailed as error:
+        fail(error)
 
 
 @asynccontextmanager

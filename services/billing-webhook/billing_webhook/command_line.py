@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeVar
 
 import typer
 from servicekit.app import Resources, build_resources
+from servicekit.command_errors import DependencyFailed, named_dependencies
 from servicekit.errors import ServiceError
 
 from billing_webhook.settings import Settings
@@ -24,9 +25,12 @@ def fail(message: object) -> NoReturn:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine; exit with its message when it raises an error of ours."""
     try:
-        return asyncio.run(work)
+        with named_dependencies():
+            return asyncio.run(work)
     except ServiceError as error:
         fail(error.detail)
+    except DependencyFailed as error:
+        fail(error)
 
 
 @asynccontextmanager
