@@ -120,9 +120,15 @@ def place_of(location: tuple[int | str, ...]) -> str:
 
 
 def write_schema(path: Path) -> Path:
-    """Write the JSON schema of files of cases beside one, and name it in the file's first line."""
+    """Write the JSON schema of files of cases beside one, and name it in the file's first line.
+
+    Raises InvalidInput.
+    """
     schema = path.with_name(f"{path.stem}_schema.json")
-    schema.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    try:
+        schema.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{schema}: cannot be written: {error.strerror}") from error
     if path.exists() and SCHEMA_LINE not in (text := path.read_text(encoding="utf-8")):
         path.write_text(f"{SCHEMA_LINE}{schema.name}\n{text}", encoding="utf-8")
     return schema

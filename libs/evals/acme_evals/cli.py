@@ -11,11 +11,10 @@ from urllib.parse import quote
 import typer
 from acme_client import AcmeClient, ApiError, Password
 from acme_client.credentials import AccessToken, Credentials
-from httpx import TransportError
 from rich.console import Console
 
 from acme_evals import cases, comparison, feedback, running
-from acme_evals.errors import InvalidInput
+from acme_evals.errors import UNUSABLE, InvalidInput, unusable
 
 BAD_INPUT = 2
 
@@ -112,8 +111,8 @@ async def fetch(url: str, credentials: Credentials, agent: str, run_id: str) -> 
                 with suppress(FeedbackMissing):
                     corrected: dict[str, Any] = await get(client, path)
                     return corrected
-    except (ApiError, TransportError) as error:
-        raise InvalidInput(f"{url}: {error}") from error
+    except UNUSABLE as error:
+        raise unusable(url, error) from error
     raise InvalidInput(
         f"{url}: no feedback on the run {run_id}; name its agent with --agent if it is not listed"
     )
@@ -133,6 +132,8 @@ async def get(client: AcmeClient, path: str) -> Any:
 
 def credentials_of(token: str, email: str, password: str) -> Credentials:
     """Return the credentials that the options name; raises InvalidInput."""
+    if not (token.isascii() and token.isprintable()):
+        raise InvalidInput("ACME_TOKEN has characters that no token has. Copy the token again.")
     if token:
         return AccessToken(token)
     if email and password:

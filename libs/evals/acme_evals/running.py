@@ -18,7 +18,7 @@ from rich.console import Console
 from acme_evals import comparison
 from acme_evals.cases import Cases, Inputs
 from acme_evals.comparison import Report
-from acme_evals.errors import InvalidInput
+from acme_evals.errors import UNUSABLE, InvalidInput, unusable
 from acme_evals.judge import JudgeUsage, judging
 from acme_evals.task import RunSpans, Target
 
@@ -72,8 +72,8 @@ async def check_access(client: AcmeClient, url: str) -> None:
     """Verify once that somebody answers and lets us in; raises InvalidInput."""
     try:
         await client.runs(limit=1)
-    except (ApiError, httpx.TransportError) as error:
-        raise InvalidInput(f"{url}: {error}") from error
+    except UNUSABLE as error:
+        raise unusable(url, error) from error
 
 
 def needs_judge(cases: Cases) -> bool:

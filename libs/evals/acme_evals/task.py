@@ -57,7 +57,7 @@ class Target:
                 self.costs.append(None)
                 raise CaseFailed(f"no answer within {self.timeout_seconds:g} s; see --timeout") from None
             except (ApiError, httpx.TransportError) as error:
-                raise CaseFailed(str(error) or type(error).__name__) from error
+                raise CaseFailed(str(error) or "the connection to the gateway broke") from error
             except RunFailed as error:
                 tries += 1
                 if tries > self.retries or not error.is_transient:

@@ -11,13 +11,14 @@ import typer
 from starter_cli import agent_documents, owner, run_file, terminal
 from starter_cli.errors import Failure
 from starter_cli.exits import exit_on_failure
-from starter_cli.gateway import GatewayClient, UnexpectedResponse
+from starter_cli.gateway import GatewayClient, UnexpectedResponse, unreachable
 from starter_cli.paths import DEFAULT_DATA, DataDir
 from starter_cli.plan_output import print_plan
 from starter_cli.progress import print_line
 
 Files = Annotated[
-    list[Path], typer.Option("--file", "-f", help="YAML with `agents`; may be repeated.", exists=True)
+    list[Path],
+    typer.Option("--file", "-f", help="YAML with `agents`; may be repeated.", exists=True, dir_okay=False),
 ]
 Names = Annotated[list[str] | None, typer.Argument(help="Those that are written; without any, all.")]
 Deleted = Annotated[list[str], typer.Argument(help="Those that are deleted.")]
@@ -83,22 +84,30 @@ def named_by(names: Sequence[str]) -> Iterator[None]:
 @contextmanager
 def connected(command: str, data: Path, url: str | None, token: str | None) -> Iterator[GatewayClient]:
     """Connect to a gateway with a token, or as the first owner of the stack that runs; raises Failure."""
-    if (url is None) != (token is None):
-        raise Failure(command, "ACME_URL and ACME_TOKEN go together")
+    require_both(command, url, token)
+    layout = None if url else run_file.load_layout(DataDir(data.absolute()))
+    address = layout.gateway_url if layout else url or ""
     try:
-        if url is not None and token is not None:
-            with GatewayClient(url) as gateway:
-                gateway.use_token(token)
-                yield gateway
-            return
-        layout = run_file.load_layout(DataDir(data.absolute()))
-        with GatewayClient(layout.gateway_url) as gateway:
-            gateway.sign_in(owner.first_owner(layout))
+        with GatewayClient(address) as gateway:
+            if layout:
+                gateway.sign_in(owner.first_owner(layout))
+            else:
+                gateway.use_token(token or "")
             yield gateway
     except UnexpectedResponse as error:
         raise Failure(command, str(error)) from error
-    except httpx.HTTPError as error:
-        raise Failure(command, f"the gateway does not answer: {type(error).__name__}") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Failure(command, unreachable(address, error)) from error
+
+
+def require_both(command: str, url: str | None, token: str | None) -> None:
+    """Raise Failure where an address has no token, a token no address, or what is given is no token."""
+    if bool(url) != bool(token):
+        given, missing = ("ACME_URL", "ACME_TOKEN") if url else ("ACME_TOKEN", "ACME_URL")
+        reason = f"{given} is set and {missing} is not: set both, or for the stack on this machine neither"
+        raise Failure(command, reason)
+    if token and not (token.isascii() and token.isprintable()):
+        raise Failure(command, "ACME_TOKEN has characters that no token has; copy the token again")
 
 
 def published(gateway: GatewayClient, names: Sequence[str]) -> list[dict[str, Any]]:

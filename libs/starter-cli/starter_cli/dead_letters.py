@@ -122,7 +122,7 @@ def run(
             "events", f"{service} has no dead letter with this id; `list` shows those it has"
         ) from error
     except (RedisError, ValueError) as error:
-        raise Failure("Redis", f"it cannot be used: {error}") from error
+        raise Failure("Redis", f"it cannot be used: {error}. Check --redis-url") from error
 
 
 def print_letters(console: Console, letters: list[tuple[str, DeadLetter]]) -> None:

@@ -23,7 +23,8 @@ def exit_on_failure(console: Console) -> Iterator[None]:
 
 def from_os_error(error: OSError) -> Failure:
     """Turn an error of the system into a failure; a full disk is named."""
-    return Failure("disk" if error.errno in disk.DISK_FULL_ERRORS else "Acme", str(error))
+    reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    return Failure("disk" if error.errno in disk.DISK_FULL_ERRORS else "Acme", reason)
 
 
 def print_failure(console: Console, failure: Failure) -> None:

@@ -1,5 +1,6 @@
 """Acme as its clients see it: signing in, talking to an agent, reading what was stored and counted."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self
@@ -13,10 +14,19 @@ from starter_cli.owner import Owner
 
 # A model may think for a while between two events; a comment comes every five seconds.
 TIMEOUT = httpx.Timeout(60, connect=5)
+ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class UnexpectedResponse(Exception):
     """An answer that is not the one hoped for; the message is a sentence."""
+
+
+def unreachable(url: str, error: httpx.HTTPError | httpx.InvalidURL) -> str:
+    """Say why a gateway cannot be reached, and what to do."""
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return f"{url} is not an address; write one like https://api.example.com"
+    reason = ERROR_NUMBER.sub("", str(error)) or "no answer in time"
+    return f"{url} does not answer: {reason}. Check the address, and that Acme runs there"
 
 
 class GatewayClient:

@@ -60,7 +60,10 @@ def read(data_dir: DataDir) -> RunFile:
         content = None
     # A folder that was copied, or whose runner was killed, has a record of what does not run there.
     if content is None or runner.find(data_dir) is None:
-        raise Failure("Acme", f"it does not run on {data_dir.root}; start it first")
+        raise Failure(
+            "Acme",
+            f"it does not run on {data_dir.root}; start it with `acme start`, or name its folder with --data",
+        )
     return RunFile(
         content["pid"],
         content["ports"],

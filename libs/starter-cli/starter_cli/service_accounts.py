@@ -12,7 +12,7 @@ import hvac  # type: ignore[import-untyped]  # it ships no types
 
 from starter_cli import owner, vault
 from starter_cli.errors import Failure
-from starter_cli.gateway import GatewayClient, UnexpectedResponse
+from starter_cli.gateway import GatewayClient, UnexpectedResponse, unreachable
 from starter_cli.paths import Layout
 
 TIMEOUT_SECONDS = 30
@@ -32,7 +32,7 @@ def issue(layout: Layout, account: str, scopes: Sequence[str], lifetime_seconds:
     except UnexpectedResponse as error:
         raise Failure(COMMAND, str(error)) from error
     except httpx.HTTPError as error:
-        raise Failure(COMMAND, f"the gateway does not answer: {type(error).__name__}") from error
+        raise Failure(COMMAND, unreachable(layout.gateway_url, error)) from error
     names = {"CLIENT_ID": "client_id", "CLIENT_SECRET": "client_secret", "TOKEN_ENDPOINT": "token_endpoint"}
     return "\n".join(f"{name}={shlex.quote(issued[member])}" for name, member in names.items())
 

@@ -33,7 +33,7 @@ def run(stack: Stack, console: Console) -> None:
     except UnexpectedResponse as error:
         raise Failure("first turn", str(error), stack.data_dir.log("chat-agent")) from error
     except httpx.HTTPError as error:
-        reason = f"the connection to the gateway broke: {type(error).__name__}"
+        reason = f"the connection to the gateway broke: {str(error) or 'no answer in time'}"
         raise Failure("first turn", reason, stack.data_dir.log("gateway")) from error
     print_line(console, "✓ kept in the conversation, counted in the usage ledger", "green")
     if entitlements:
