@@ -1,5 +1,6 @@
 """The client libraries, packed, installed into empty folders, and the programs that use them."""
 
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,13 @@ from testkit.pacts import ROOT
 
 TYPESCRIPT = ROOT / "libs" / "client-ts"
 PYTHON = ROOT / "libs" / "client-python"
+EXAMPLE = re.compile(r"^```ts\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# What the README's example takes from the page around it.
+DECLARATIONS = """
+declare const password: string;
+declare function show(text: string): void;
+declare function ask(name: string, values: string, approval: string): void;
+"""
 
 
 class Application(NamedTuple):
@@ -42,8 +50,10 @@ def node_modules() -> Path:
 
 
 def typescript(work: Path) -> Application:
-    """Compile the program against the installed library."""
+    """Compile the program, and the README's example, against the installed library."""
     folder = installed_typescript(work)
+    (example,) = EXAMPLE.findall((TYPESCRIPT / "README.md").read_text())
+    (folder / "readme.ts").write_text(DECLARATIONS + example)
     for file in ("consumer.ts", "tsconfig.json"):
         shutil.copy(TYPESCRIPT / "tests" / file, folder)
     run([str(node_modules() / ".bin" / "tsc"), "--project", "."], folder)
