@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from uuid import uuid4
 
@@ -312,6 +315,45 @@ async def test_does_not_start_on_a_catalogue_that_makes_no_sense(variables, cata
     path = catalogue(**{"nightly-export": account})
     with pytest.raises(InvalidCatalogue, match=complaint):
         create_app(Settings(**{**variables, "auth_service_accounts_file": path}))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "accounts:\n  export: {role: member}\n  export: {role: viewer}\n",
+            "'export' is there twice\n.*line 3",
+        ),
+        ("accounts: {export: {role: owner, role: member}}", "'role' is there twice"),
+        ("accounts: {}\naccounts: {}\n", "'accounts' is there twice"),
+        ("accounts: {[a]: 1, [a]: 1}", "unhashable key"),
+        ("\xff", "unacceptable character"),
+    ],
+)
+def test_does_not_start_on_a_catalogue_that_cannot_be_understood(tmp_path, text, complaint):
+    path = tmp_path / "accounts.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidCatalogue, match=complaint):
+        Catalogue.load(path)
+
+
+def test_an_account_may_take_over_what_another_has(tmp_path):
+    path = tmp_path / "accounts.yaml"
+    path.write_text(
+        "accounts:\n"
+        "  support: &support {role: viewer, scopes: [tenant:read], global: true}\n"
+        "  reader: {<<: *support, role: member}\n"
+    )
+    accounts = Catalogue.load(path).accounts
+    assert (accounts["reader"].role.value, accounts["reader"].scopes) == ("member", {"tenant:read"})
+
+
+def test_the_catalogue_is_utf_8_in_every_locale(tmp_path):
+    path = tmp_path / "accounts.yaml"
+    path.write_text("accounts: {}  # für alle\n", encoding="utf-8")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code = f"from auth.security.service_account_catalogue import *; Catalogue.load(Path({str(path)!r}))"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_does_not_start_without_its_configured_catalogue(tmp_path):

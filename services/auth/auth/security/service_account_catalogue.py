@@ -9,13 +9,15 @@ accounts:
     max_lifetime_minutes: 1440
 """
 
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from servicekit.auth.permissions import PERMISSIONS, Role, scopes_for
+from yaml.constructor import ConstructorError
 
 YEAR_MINUTES = 365 * 24 * 60
 
@@ -55,6 +57,19 @@ class Account(BaseModel):
         return self.is_global or tenant_id in self.tenants
 
 
+class UniqueKeyLoader(yaml.SafeLoader):
+    """Reads YAML, and refuses a key that is there twice, of which the last alone would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Return a mapping; raises ConstructorError."""
+        names = set[str]()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if key.value in names:
+                raise ConstructorError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
+            names.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 class Catalogue(BaseModel):
     """All accounts, by their names."""
 
@@ -68,6 +83,7 @@ class Catalogue(BaseModel):
         if path is None:
             return cls()
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text()))
-        except (OSError, UnicodeError, yaml.YAMLError, ValidationError) as error:
+            content = yaml.load(path.read_bytes(), UniqueKeyLoader)  # noqa: S506  # it is a SafeLoader
+            return cls.model_validate(content)
+        except (OSError, yaml.YAMLError, ValidationError) as error:
             raise InvalidCatalogue(f"AUTH_SERVICE_ACCOUNTS_FILE {path}: {error}") from error

@@ -226,4 +226,4 @@ def str_only(number: str) -> str:
 @cache
 def catalog() -> Catalog:
     """Return the plans, which the file that is part of this package contains."""
-    return parse(FILE.read_text())
+    return parse(FILE.read_text(encoding="utf-8"))

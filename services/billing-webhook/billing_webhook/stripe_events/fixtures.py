@@ -21,7 +21,7 @@ def lint(files: Sequence[Path]) -> list[str]:
     """Return what is wrong with fixtures, one sentence for each problem."""
     problems, ids = [], dict[str, Path]()
     for file in files:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         try:
             event = json.loads(text)
         except ValueError:

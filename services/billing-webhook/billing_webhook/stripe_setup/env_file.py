@@ -10,7 +10,7 @@ ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
 
 def write(file: Path, values: Mapping[str, str]) -> bool:
     """Set variables in a file, which only its owner may read; return whether it has changed."""
-    before = file.read_text() if file.exists() else ""
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
     rest, lines = dict(values), []
     for line in before.splitlines():
         match = ASSIGNMENT.match(line)
@@ -27,7 +27,7 @@ def write(file: Path, values: Mapping[str, str]) -> bool:
 def replace(file: Path, text: str) -> None:
     """Replace a file at once, so that there is no moment without the old values or the new ones."""
     new = file.with_name(f"{file.name}.new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
         stream.write(text)
     new.replace(file)
 
