@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,6 @@ from servicekit.app import create_service
 from servicekit.settings import ServiceSettings
 from testkit.app import client, running
 from testkit.databases import Databases
-from testkit.issuer import Issuer
 
 BLOCKED_WRITES = {
     "OutOfMemoryError": ("CONFIG", "SET", "maxmemory", "1"),
@@ -29,16 +29,9 @@ def own_redis(tmp_path: Path) -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def settings(own_redis: Valkey, databases: Databases, issuer: Issuer) -> ServiceSettings:
-    return ServiceSettings(
-        environment="test",
-        debug=True,
-        logging_sink="none",
-        database_url=databases.fresh("shop"),
-        redis_url=own_redis.url,
-        auth_issuer=issuer.issuer,
-        auth_jwks_url=issuer.jwks_url,
-    )
+def settings(own_redis: Valkey, databases: Databases, common_settings: dict[str, Any]) -> ServiceSettings:
+    own = {"database_url": databases.fresh("shop"), "redis_url": own_redis.url}
+    return ServiceSettings(**{**common_settings, **own})
 
 
 @pytest.fixture

@@ -95,16 +95,8 @@ async def place_for(
 
 
 @pytest.fixture
-async def app(bus: Any, bus_url: str, redis_url: str, issuer: Issuer) -> AsyncIterator[FastAPI]:
-    settings = ServiceSettings(
-        environment="test",
-        debug=True,
-        database_url=bus_url,
-        redis_url=redis_url,
-        auth_issuer=issuer.issuer,
-        auth_jwks_url=issuer.jwks_url,
-        database_pool_size=20,
-    )
+async def app(bus: Any, bus_url: str, common_settings: dict[str, Any]) -> AsyncIterator[FastAPI]:
+    settings = ServiceSettings(**common_settings, database_url=bus_url, database_pool_size=20)
     async with running(create_service("shop", settings, routers=[router], internal=[inside])) as app:
         yield app
 

@@ -45,16 +45,8 @@ async def look() -> None: ...
 
 
 @pytest.fixture
-def variables(databases: Any, redis_url: str, issuer: Any) -> dict[str, Any]:
-    return {
-        "environment": "test",
-        "debug": True,
-        "logging_sink": "none",
-        "database_url": databases.fresh("notes"),
-        "redis_url": redis_url,
-        "auth_issuer": issuer.issuer,
-        "auth_jwks_url": issuer.jwks_url,
-    }
+def variables(databases: Any, common_settings: dict[str, Any]) -> dict[str, Any]:
+    return {**common_settings, "database_url": databases.fresh("notes")}
 
 
 @asynccontextmanager
