@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from logging import getLogger
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from redis.asyncio import Redis
@@ -111,26 +111,14 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
     """
     telemetry.configure(name, settings)
     resources = build_resources(name, settings, keys, api_keys)
-    title = f"Acme {name}"
-    app = FastAPI(
-        title=title,
+    app = build_app(
+        f"Acme {name}",
         description=description,
         lifespan=lambda _app: lifespan_of(resources, workers, lifespan),
         # Named after the service, so that the address is the same before and behind the gateway.
         openapi_url=f"/openapi/{name}.json",
-        docs_url=None,  # see `documentation`
-        redoc_url=None,
-        # A redirect would lead to whatever host the request names; such a path is 404.
-        redirect_slashes=False,
-        generate_unique_id_function=openapi.operation_name,
     )
-    inside = FastAPI(
-        title=f"{title}, internal",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        generate_unique_id_function=openapi.operation_name,
-    )
+    inside = build_app(f"Acme {name}, internal")
     if settings.is_development:
         documentation.install(app, name)
     public = [*routers, *([route.router] if keys is None else [])]
@@ -138,6 +126,19 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
     configure_app(inside, resources, [health.router, *internal], max_body_size)
     app.state.internal = inside
     return app
+
+
+def build_app(title: str, **options: Any) -> FastAPI:
+    """Build one of the two apps of a service, without routes."""
+    return FastAPI(
+        title=title,
+        docs_url=None,  # see `documentation`
+        redoc_url=None,
+        # A redirect would lead to whatever host the request names; such a path is 404.
+        redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_name,
+        **options,
+    )
 
 
 def configure_app(

@@ -36,20 +36,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Create the application."""
     settings = settings or Settings()
     keys = SigningKeys.from_settings(settings)
-
-    @asynccontextmanager
-    async def ready_to_sign(resources: Resources) -> AsyncIterator[None]:
-        # Also where no workers run: who revokes must see to it that it is told.
-        async with aclosing(keys), running_all([RevocationPublisher(resources.database, resources.redis)]):
-            await keys.start()
-            if settings.auth_key_storage_path and not settings.is_development:
-                # Each replica with a file of its own refuses the tokens of the others.
-                logger.warning(
-                    "signing keys are stored in a file", extra={"needs": "storage that all replicas share"}
-                )
-            resources.checks["keys"] = keys.current
-            yield
-
     app = create_service(
         "auth",
         settings,
@@ -71,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         internal=[oauth.internal_router, api_keys.internal_router, tenants.internal_router],
         workers=workers,
-        lifespan=ready_to_sign,
+        lifespan=lambda resources: running_keys(resources, keys, settings),
         keys=keys,
         api_keys=verify_locally,
         max_body_size=16 * KIB,
@@ -80,6 +66,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings, app.state.resources, keys
     )
     return app
+
+
+@asynccontextmanager
+async def running_keys(resources: Resources, keys: SigningKeys, settings: Settings) -> AsyncIterator[None]:
+    """Provide the signing keys, and publish revocations, while the app serves requests."""
+    # Also where no workers run: who revokes must see to it that it is told.
+    async with aclosing(keys), running_all([RevocationPublisher(resources.database, resources.redis)]):
+        await keys.start()
+        if settings.auth_key_storage_path and not settings.is_development:
+            # Each replica with a file of its own refuses the tokens of the others.
+            logger.warning(
+                "signing keys are stored in a file", extra={"needs": "storage that all replicas share"}
+            )
+        resources.checks["keys"] = keys.current
+        yield
 
 
 if __name__ == "__main__":
