@@ -18,7 +18,9 @@ from sandbox.billing_page import open_billing
 _TEMPLATE = Environment(loader=PackageLoader("sandbox"), autoescape=True).get_template("page.html")
 # The address of the page carries the token.
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'"
+    ),
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }

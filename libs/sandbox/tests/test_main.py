@@ -26,7 +26,7 @@ def test_one_process_serves_everything_and_ends_in_good_order(tmp_path: Path) ->
         with httpx.Client(
             base_url=f"{url}:{port}", headers={"Authorization": "Bearer key"}, timeout=60
         ) as client:
-            assert "Nothing here is the real thing" in client.get("/").text
+            assert "No request leaves this machine" in client.get("/").text
             assert client.get("/v1/models").json()["object"] == "list"
             assert client.get("/resend/").is_success
             request = {"model": "m", "input": "Hello [sandbox: tokens=21]"}

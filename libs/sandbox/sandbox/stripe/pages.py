@@ -12,14 +12,20 @@ from sandbox.stripe.store import Store
 
 pages = APIRouter(prefix="/pages")
 # Not form-action: browsers apply it to where a form redirects to, which is the application's own page.
-_POLICY = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+_POLICY = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
 
 
 def page(title: str, body: str) -> HTMLResponse:
     """Return a page without scripts."""
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-    style = "<style>body{font:16px/1.5 system-ui;max-width:40rem;margin:2rem auto;padding:0 1rem}</style>"
-    return HTMLResponse(f"{head}{style}<h1>{escape(title)}</h1>{body}", headers=_POLICY)
+    head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += '<link rel="icon" href="data:,">'
+    style = (
+        "<style>:root{color-scheme:light dark}"
+        "body{font:16px/1.5 system-ui;max-width:40rem;margin:2rem auto;padding:0 1rem}</style>"
+    )
+    content = f"<main><h1>{escape(title)}</h1>{body}</main>"
+    return HTMLResponse(f"{head}{style}{content}", headers=_POLICY)
 
 
 def money(amount: int, currency: str) -> str:
