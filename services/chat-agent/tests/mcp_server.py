@@ -50,6 +50,9 @@ class StatelessServer:
         self.requests: list[tuple[str, Json, dict[str, str]]] = []
         # How a call is answered, in place of the right way.
         self.mode = "json"
+        # What it calls itself, in place of its address, and which scopes it wants.
+        self.resource: str | None = None
+        self.scope = ""
 
     def sent(self, method: str) -> list[tuple[Json, dict[str, str]]]:
         """Return parameters and headers of the requests of a method."""
@@ -57,12 +60,18 @@ class StatelessServer:
 
     async def metadata(self, request: Request) -> Json:
         assert self.accounts is not None
-        return {"resource": f"{request.base_url}mcp", "authorization_servers": [self.accounts.issuer]}
+        resource = self.resource or f"{request.base_url}mcp"
+        return {
+            "resource": resource,
+            "authorization_servers": [self.accounts.issuer],
+            "scopes_supported": ["read"],
+        }
 
     async def answer(self, request: Request) -> Response:
         if self.accounts is not None and not self.accounts.knows(request.headers.get("authorization")):
             where = f"{request.base_url}.well-known/oauth-protected-resource/mcp"
-            challenge = {"www-authenticate": f'Bearer resource_metadata="{where}"'}
+            scope = f', scope="{self.scope}"' if self.scope else ""
+            challenge = {"www-authenticate": f'Bearer resource_metadata="{where}"{scope}'}
             return Response(status_code=401, headers=challenge)
         body = await request.json()
         method, params, id_ = body["method"], body.get("params", {}), body.get("id")
@@ -153,6 +162,7 @@ def error(id_: int, text: str) -> Json:
 
 Answer = Callable[[int, Json], Response]
 METADATA = {"location": "http://169.254.169.254/"}
+LACKS_SCOPE = {"www-authenticate": 'Bearer error="insufficient_scope", scope="read pay:write"'}
 # How a call is answered by a good server, and by others.
 ANSWERS: dict[str, Answer] = {
     "stream": lambda id_, output: stream([progress(), message(id_, output)]),
@@ -171,6 +181,7 @@ ANSWERS: dict[str, Answer] = {
     "rpc error": lambda id_, _output: JSONResponse(error(id_, "Broken")),
     "tool error": lambda id_, _output: result(id_, text_result("No such file", isError=True)),
     "status": lambda _id, _output: Response(status_code=500),
+    "forbidden": lambda _id, _output: Response(status_code=403, headers=LACKS_SCOPE),
     "unauthorized": lambda _id, _output: Response(status_code=401),
     "redirect": lambda _id, _output: Response(status_code=307, headers=METADATA),
     "compressed": lambda _id, _output: Response(b"x", headers={"content-encoding": "gzip"}),
@@ -197,6 +208,9 @@ class AuthorizationServer:
         self.newest: dict[str, str] = {}
         self.families: dict[str, str] = {}
         self.registered: list[Json] = []
+        # What is added to the answer to a registration, and whether one may name scopes.
+        self.registration: Json = {}
+        self.knows_scopes = True
         self.refreshed = 0
         self.revoked: list[str] = []
         self.lifetime = 3600
@@ -230,14 +244,22 @@ class AuthorizationServer:
         }
 
     async def register(self, request: Request) -> JSONResponse:
-        self.registered.append(await request.json())
-        return JSONResponse({"client_id": f"client-{len(self.registered)}"}, 201)
+        about = await request.json()
+        if "scope" in about and not self.knows_scopes:
+            return JSONResponse({"error": "invalid_client_metadata"}, 400)
+        self.registered.append(about)
+        return JSONResponse({"client_id": f"client-{len(self.registered)}", **self.registration}, 201)
 
     def grant(self, authorization_url: str) -> Json:
         """Sign somebody in at an address: return the query with which they are sent back."""
         query = dict(parse_qsl(urlsplit(authorization_url).query))
         assert authorization_url.startswith(f"{self.issuer}/authorize?")
         assert (query["response_type"], query["code_challenge_method"]) == ("code", "S256")
+        number = query["client_id"].removeprefix("client-")
+        if self.knows_scopes and number.isdigit():
+            # A client is granted what it was registered for.
+            registered = self.registered[int(number) - 1].get("scope", "").split()
+            assert {*query.get("scope", "").split()} <= {*registered}
         code = secrets.token_urlsafe()
         self.codes[code] = query
         return {"code": code, "state": query["state"], "iss": self.issuer}
@@ -250,6 +272,8 @@ class AuthorizationServer:
             await asyncio.sleep(0.02)
         if self.refusal:
             return JSONResponse(self.refusal[1], self.refusal[0])
+        if "client_id" not in form:
+            return JSONResponse({"error": "invalid_client"}, 401)
         if form["grant_type"] == "refresh_token":
             return self.refresh(form["refresh_token"])
         query = self.codes.pop(form["code"], None)

@@ -420,10 +420,114 @@ def test_a_secret_of_a_client_is_sent_as_the_server_takes_it(
     header, form = accounts.authenticated_by
     if is_in_header:
         assert base64.b64decode((header or "").removeprefix("Basic ")) == b"ours%3A1:a+b%3Ac%25%26"
-        assert form.keys().isdisjoint({"client_id", "client_secret"})
+        # Servers of the SDK look there who the client is.
+        assert (form["client_id"], "client_secret" in form) == ("ours:1", False)
     else:
         assert header is None
         assert (form["client_id"], form["client_secret"]) == ("ours:1", "a b:c%&")
+
+
+@pytest.fixture
+def author(person: Person, tenant: UUID, shop_url: str) -> httpx.Client:
+    """Return an admin who has registered the server, and not signed in."""
+    client = person(tenant, f"user:{uuid4()}", role="admin")
+    put(
+        client, shop_url, auth={"type": "oauth", "redirect_uri": "https://app.example/mcp"}
+    ).raise_for_status()
+    return client
+
+
+def asked_for(client: httpx.Client) -> Json:
+    """Return the parameters with which a person signs in."""
+    return {name: value for name, (value,) in parse_qs(urlsplit(begin(client)).query).items()}
+
+
+def test_a_client_is_registered_for_the_scopes_that_it_asks_for(
+    author: httpx.Client, shop: StatelessServer, accounts: AuthorizationServer, shop_url: str
+) -> None:
+    sign_in(author, accounts)
+    assert [one["scope"] for one in accounts.registered] == ["read"]
+    # The server wants another, for which there is no client yet.
+    accounts.access.clear()
+    shop.scope = "list read"
+    assert asked_for(author)["scope"] == "list read"
+    sign_in(author, accounts)
+    assert [one["scope"] for one in accounts.registered] == ["read", "list read"]
+    auth = {"type": "oauth", "redirect_uri": "https://app.example/mcp", "scopes": ["pay"]}
+    put(author, shop_url, auth=auth).raise_for_status()
+    assert asked_for(author)["scope"] == "pay"
+
+
+def test_a_client_is_registered_where_scopes_are_not_known(
+    author: httpx.Client, accounts: AuthorizationServer
+) -> None:
+    accounts.knows_scopes = False
+    sign_in(author, accounts)
+    assert ["scope" in one for one in accounts.registered] == [False]
+
+
+def test_a_refresh_token_is_asked_for_where_that_is_a_scope(
+    author: httpx.Client, accounts: AuthorizationServer
+) -> None:
+    assert "prompt" not in asked_for(author)
+    accounts.changes = {"scopes_supported": ["openid", "offline_access"]}
+    parameters = asked_for(author)
+    assert (parameters["scope"], parameters["prompt"]) == ("read offline_access", "consent")
+
+
+def test_a_token_is_for_what_the_server_calls_itself(
+    author: httpx.Client, shop: StatelessServer, accounts: AuthorizationServer, shop_url: str
+) -> None:
+    shop.resource = shop_url.removesuffix("/mcp")
+    accounts.lifetime = 0
+    assert asked_for(author)["resource"] == shop.resource
+    sign_in(author, accounts)
+    assert accounts.authenticated_by[1]["resource"] == shop.resource
+    assert refresh(author).status_code == 200
+    _, form = accounts.authenticated_by
+    assert (form["grant_type"], form["resource"]) == ("refresh_token", shop.resource)
+
+
+def test_a_scope_that_is_missing_is_named_and_no_sign_in_is_lost(
+    member: httpx.Client, shop: StatelessServer, accounts: AuthorizationServer
+) -> None:
+    sign_in(member, accounts)
+    shop.mode = "forbidden"
+    output = output_after(member, start_run(member, CALL, agent_type="support"))
+    assert (output["failed"], "'read pay:write'" in output["output"]) == (True, True)
+    # Another token would lack it too.
+    assert (accounts.refreshed, state_of(member)) == (0, "connected")
+
+
+def test_a_client_is_authenticated_as_it_was_registered(
+    author: httpx.Client, accounts: AuthorizationServer
+) -> None:
+    accounts.changes = {
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"]
+    }
+    accounts.registration = {"client_secret": "a-secret", "token_endpoint_auth_method": "client_secret_post"}
+    sign_in(author, accounts)
+    header, form = accounts.authenticated_by
+    assert (header, form["client_secret"]) == (None, "a-secret")
+
+
+def test_a_client_whose_secret_has_expired_is_registered_anew(
+    author: httpx.Client, accounts: AuthorizationServer
+) -> None:
+    accounts.registration = {"client_secret": "a-secret", "client_secret_expires_at": 1}
+    first = asked_for(author)["client_id"]
+    accounts.registration = {"client_secret": "a-secret", "client_secret_expires_at": 0}
+    second = asked_for(author)["client_id"]
+    assert first != second == asked_for(author)["client_id"]
+
+
+def test_an_authorization_server_that_takes_assertions_only_is_not_used(
+    author: httpx.Client, accounts: AuthorizationServer
+) -> None:
+    accounts.changes = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
+    response = author.post(SIGN_IN)
+    assert error_of(response) == (422, "mcp_sign_in_failed")
+    assert "client_secret_basic" in response.json()["detail"]
 
 
 def test_a_revoked_sign_in_is_gone_here_and_there(

@@ -13,7 +13,7 @@ from chat_agent.errors import ToolFailed
 from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
 from chat_agent.mcp_servers.checks import checked
 from chat_agent.mcp_servers.client import STATELESS
-from chat_agent.mcp_servers.errors import McpCallFailed
+from chat_agent.mcp_servers.errors import McpAccessForbidden, McpCallFailed
 from chat_agent.mcp_servers.messages import MAX_ERROR, Json
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool
@@ -52,8 +52,8 @@ class McpToolCaller:
         """Return what a model reads of the answer to a call, without the secrets that were sent with it."""
         try:
             text = output_of(await self._call(authorized, server, values))
-        except McpCallFailed as error:
-            raise McpCallFailed(authorized.mask.limited(error.detail, MAX_ERROR)) from None
+        except (McpCallFailed, McpAccessForbidden) as error:
+            raise type(error)(authorized.mask.limited(error.detail, MAX_ERROR)) from None
         return authorized.mask.limited(text, MAX_OUTPUT)
 
     async def _call(self, authorized: AuthorizedClient, server: RegisteredServer, values: Json) -> Json:

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 
 from chat_agent.json_values import map_json
 from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
-from chat_agent.mcp_servers.errors import McpCallFailed
+from chat_agent.mcp_servers.errors import McpAccessForbidden, McpCallFailed
 from chat_agent.mcp_servers.messages import MAX_ERROR, Json
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool, digest_of_tools, read_tools
@@ -24,7 +24,7 @@ async def read_server(
 ) -> tuple[str, list[ServerTool]]:
     """Return the version of the protocol that a server speaks, and its tools.
 
-    Raises McpServerUnavailable, McpAccessDenied, InvalidMcpResponse, McpCallFailed.
+    Raises McpServerUnavailable, McpAccessDenied, McpAccessForbidden, InvalidMcpResponse, McpCallFailed.
     """
     return await access.request(server, user_id, list_tools)
 
@@ -35,8 +35,8 @@ async def list_tools(authorized: AuthorizedClient) -> tuple[str, list[ServerTool
     seconds = min(client.seconds, MAX_SECONDS)
     try:
         protocol, tools = await replace(client, seconds=seconds).list_tools()
-    except McpCallFailed as error:
-        raise McpCallFailed(authorized.mask.limited(error.detail, MAX_ERROR)) from None
+    except (McpCallFailed, McpAccessForbidden) as error:
+        raise type(error)(authorized.mask.limited(error.detail, MAX_ERROR)) from None
     return protocol, read_tools([masked_tool(tool, authorized.mask) for tool in tools])
 
 

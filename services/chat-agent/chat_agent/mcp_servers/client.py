@@ -21,6 +21,7 @@ from chat_agent.errors import ToolFailed
 from chat_agent.mcp_servers.errors import (
     InvalidMcpResponse,
     McpAccessDenied,
+    McpAccessForbidden,
     McpCallFailed,
     McpServerUnavailable,
 )
@@ -33,6 +34,7 @@ from chat_agent.mcp_servers.messages import (
     reply_to,
     result_of,
 )
+from chat_agent.mcp_servers.oauth_metadata import scopes_in
 
 STATELESS = "2026-07-28"
 NEWEST_WITH_SESSIONS = "2025-11-25"
@@ -65,7 +67,7 @@ class McpClient:
     async def list_tools(self) -> tuple[str, list[Json]]:
         """Return the version of the protocol that the server speaks, and its tools.
 
-        Raises McpServerUnavailable, McpAccessDenied, InvalidMcpResponse, McpCallFailed.
+        Raises McpServerUnavailable, McpAccessDenied, McpAccessForbidden, InvalidMcpResponse, McpCallFailed.
         """
         with self._failures():
             async with asyncio.timeout(self.seconds), self._connection(await self._version()) as connection:
@@ -76,7 +78,7 @@ class McpClient:
     ) -> Json:
         """Return the result of a call; `parameters` are the headers that mirror arguments.
 
-        Raises McpServerUnavailable, McpAccessDenied, InvalidMcpResponse, McpCallFailed.
+        Raises McpServerUnavailable, McpAccessDenied, McpAccessForbidden, InvalidMcpResponse, McpCallFailed.
         """
         with self._failures():
             async with asyncio.timeout(self.seconds), self._connection(version) as connection:
@@ -257,8 +259,10 @@ class Connection:
 
 def check_status(response: httpx2.Response) -> None:
     """Raise what a status says, except of an error that the body describes."""
-    if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
         raise McpAccessDenied("The MCP server refuses the credentials.")
+    if response.status_code == HTTPStatus.FORBIDDEN:
+        raise McpAccessForbidden(forbidden_by(response.headers.get("www-authenticate", "")))
     if response.is_server_error or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         raise McpServerUnavailable(f"The MCP server answers with the HTTP status {response.status_code}.")
     if response.has_redirect_location:
@@ -269,6 +273,16 @@ def check_status(response: httpx2.Response) -> None:
     if not response.is_success and not (response.is_client_error and is_described):
         message = f"The MCP server answers with the HTTP status {response.status_code}."
         raise McpCallFailed(f"{message} {TRANSPORT_HINT}" if response.status_code in NO_ENDPOINT else message)
+
+
+def forbidden_by(challenge: str) -> str:
+    """Return the sentence for credentials that do not allow a request (RFC 6750, 3.1)."""
+    if scopes := scopes_in(challenge):
+        return (
+            f"The MCP server wants the scopes {' '.join(scopes)!r}. An admin can name them in `auth.scopes`;"
+            " then the person signs in again."
+        )
+    return "The MCP server does not allow this with the credentials."
 
 
 def tools_in(result: Json) -> list[Json]:

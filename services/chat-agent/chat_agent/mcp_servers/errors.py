@@ -67,3 +67,9 @@ class McpSignInExpired(Conflict):
 
 class McpCallFailed(Unprocessable, ToolFailed):
     """The server answers with an error."""
+
+
+class McpAccessForbidden(Unprocessable, ToolFailed):
+    """The credentials do not allow this at the server: they may lack a scope."""
+
+    tool_error = "tool_access_denied"

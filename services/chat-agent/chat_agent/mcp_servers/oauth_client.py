@@ -16,6 +16,7 @@ from chat_agent.mcp_servers.oauth_metadata import AuthorizationServer
 
 # A token is not used when it is about to expire.
 MARGIN = timedelta(seconds=30)
+OFFLINE_ACCESS = "offline_access"
 
 
 class OAuthClient(BaseModel):
@@ -25,6 +26,16 @@ class OAuthClient(BaseModel):
     client_id: str
     client_secret: str | None = None
     redirect_uri: str
+    # How it was registered to authenticate itself, and for which scopes.
+    token_endpoint_auth_method: str | None = None
+    scopes: list[str] = Field(default_factory=list)
+    expires_at: datetime | None = None
+
+    def is_registered_for(self, server: AuthorizationServer, config: OAuth, scopes: list[str]) -> bool:
+        """Return whether people can sign in with it as a server is registered now."""
+        is_current = self.expires_at is None or datetime.now(UTC) + MARGIN < self.expires_at
+        is_same = (self.issuer, self.redirect_uri) == (server.issuer, config.redirect_uri)
+        return is_current and is_same and {*scopes} <= {*self.scopes}
 
 
 class Attempt(BaseModel):
@@ -33,7 +44,9 @@ class Attempt(BaseModel):
     server: AuthorizationServer
     client: OAuthClient
     verifier: str
+    # The address of the server, and what it calls itself, where that is another address (RFC 8707).
     resource: str
+    indicator: str | None = None
 
 
 class Grant(BaseModel):
@@ -42,6 +55,7 @@ class Grant(BaseModel):
     server: AuthorizationServer
     client: OAuthClient
     resource: str
+    indicator: str | None = None
     access_token: str
     refresh_token: str | None = None
     expires_at: datetime | None = None
@@ -66,9 +80,14 @@ class Registration(BaseModel):
 
     client_id: str = Field(min_length=1, max_length=2000)
     client_secret: str | None = Field(None, max_length=2000)
+    # Zero: it does not expire.
+    client_secret_expires_at: int | None = Field(None, ge=0, le=10**11)
+    token_endpoint_auth_method: str | None = Field(None, max_length=100)
 
 
-async def register(http: OAuthHttp, server: AuthorizationServer, config: OAuth) -> OAuthClient:
+async def register(
+    http: OAuthHttp, server: AuthorizationServer, config: OAuth, scopes: list[str]
+) -> OAuthClient:
     """Return a new client of an authorization server; raises McpSignInFailed."""
     if server.registration_endpoint is None:
         raise McpSignInFailed("The authorization server registers no clients: set `auth.client_id`.")
@@ -79,12 +98,25 @@ async def register(http: OAuthHttp, server: AuthorizationServer, config: OAuth) 
         "response_types": ["code"],
         "token_endpoint_auth_method": auth_method(server, is_secret=False),
     }
-    response = await http.send("POST", server.registration_endpoint, json=about)
+    # Some grant only scopes that a client was registered for, others know no scopes of a resource here.
+    for more in ({"scope": " ".join(scopes)}, {}) if scopes else ({},):
+        response = await http.send("POST", server.registration_endpoint, json={**about, **more})
+        if response.is_success:
+            break
     try:
         registered = Registration.model_validate(object_in(response) if response.is_success else None)
     except ValidationError:
         raise McpSignInFailed("The authorization server does not register a client.") from None
-    return OAuthClient(issuer=server.issuer, redirect_uri=config.redirect_uri, **registered.model_dump())
+    expires_at = registered.client_secret_expires_at
+    return OAuthClient(
+        issuer=server.issuer,
+        client_id=registered.client_id,
+        client_secret=registered.client_secret,
+        redirect_uri=config.redirect_uri,
+        token_endpoint_auth_method=registered.token_endpoint_auth_method,
+        scopes=scopes,
+        expires_at=datetime.fromtimestamp(expires_at, UTC) if expires_at else None,
+    )
 
 
 def authorization_url(attempt: Attempt, state: str, scopes: list[str]) -> str:
@@ -97,8 +129,10 @@ def authorization_url(attempt: Attempt, state: str, scopes: list[str]) -> str:
         "state": state,
         "code_challenge": challenge.rstrip(b"=").decode(),
         "code_challenge_method": "S256",
-        "resource": attempt.resource,
+        "resource": attempt.indicator or attempt.resource,
         **({"scope": " ".join(scopes)} if scopes else {}),
+        # What OpenID Connect requires for a refresh token.
+        **({"prompt": "consent"} if OFFLINE_ACCESS in scopes else {}),
     }
     parts = urlsplit(attempt.server.authorization_endpoint)
     joined = "&".join(filter(None, (parts.query, urlencode(query))))
@@ -118,9 +152,14 @@ async def redeem_code(http: OAuthHttp, attempt: Attempt, code: str) -> Grant:
         "redirect_uri": attempt.client.redirect_uri,
         "code_verifier": attempt.verifier,
     }
-    tokens = await request_tokens(http, attempt.server, attempt.client, attempt.resource, form)
+    resource = attempt.indicator or attempt.resource
+    tokens = await request_tokens(http, attempt.server, attempt.client, resource, form)
     return Grant(
-        server=attempt.server, client=attempt.client, resource=attempt.resource, **members_of(tokens)
+        server=attempt.server,
+        client=attempt.client,
+        resource=attempt.resource,
+        indicator=attempt.indicator,
+        **members_of(tokens),
     )
 
 
@@ -129,7 +168,8 @@ async def refresh(http: OAuthHttp, grant: Grant) -> Grant:
     if grant.refresh_token is None:
         raise GrantRefused
     form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
-    tokens = await request_tokens(http, grant.server, grant.client, grant.resource, form)
+    resource = grant.indicator or grant.resource
+    tokens = await request_tokens(http, grant.server, grant.client, resource, form)
     # A server that does not rotate refresh tokens sends none.
     changes = {"refresh_token": grant.refresh_token, **members_of(tokens)}
     return grant.model_copy(update=changes)
@@ -162,18 +202,27 @@ async def post_form(
 ) -> dict[str, Any]:
     """Return the answer to a form of a client, authenticated by what the server takes (RFC 6749, 2.3)."""
     name, secret = client.client_id, client.client_secret
-    if secret is None:
-        return await http.post_form(url, {**form, "client_id": name})
-    if auth_method(server, is_secret=True) == "client_secret_post":
-        return await http.post_form(url, {**form, "client_id": name, "client_secret": secret})
-    return await http.post_form(url, form, (quote_plus(name), quote_plus(secret)))
+    named = {**form, "client_id": name}
+    method = client.token_endpoint_auth_method
+    if secret is None or method == "none":
+        return await http.post_form(url, named)
+    if (method or auth_method(server, is_secret=True)) == "client_secret_post":
+        return await http.post_form(url, {**named, "client_secret": secret})
+    # Some find a client by its name in the form only.
+    return await http.post_form(url, named, (quote_plus(name), quote_plus(secret)))
 
 
 def auth_method(server: AuthorizationServer, *, is_secret: bool) -> str:
-    """Return how a client is authenticated: the first way of ours that the server takes."""
+    """Return how a client is authenticated: the first way of ours that the server takes.
+
+    Raises McpSignInFailed where it takes none of them, such as `private_key_jwt` alone.
+    """
     ways = ("client_secret_basic", "client_secret_post")
     known = ways if is_secret else ("none", *ways)
     supported = server.token_endpoint_auth_methods_supported
+    if supported and not {*known} & {*supported}:
+        ways_of_ours = ", ".join(known)
+        raise McpSignInFailed(f"The authorization server authenticates no client by {ways_of_ours}.")
     return next((one for one in known if one in supported), known[0])
 
 

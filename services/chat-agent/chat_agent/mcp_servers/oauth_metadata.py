@@ -3,16 +3,18 @@
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx2
 from pydantic import BaseModel, Field, ValidationError
 
-from chat_agent.mcp_servers.errors import McpSignInFailed
+from chat_agent.mcp_servers.errors import McpServerUnavailable, McpSignInFailed
 from chat_agent.mcp_servers.oauth_http import OAuthHttp
 
 RESOURCE_METADATA = re.compile(r'resource_metadata="([!-~]{1,1000}?)"')
+# What a server wants of a token, and that it does not have it (RFC 6750).
+SCOPE = re.compile(r'scope="([ !#-\[\]-~]{1,1000})"')
 ACCEPT = "application/json, text/event-stream"
 PROBE = {"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {}}
 
@@ -36,10 +38,20 @@ class AuthorizationServer(BaseModel):
     code_challenge_methods_supported: list[str] = Field(default_factory=list)
     authorization_response_iss_parameter_supported: bool = False
     token_endpoint_auth_methods_supported: list[str] = Field(default_factory=list)
+    scopes_supported: list[str] = Field(default_factory=list)
 
 
-async def discover(http: OAuthHttp, url: str) -> tuple[AuthorizationServer, list[str]]:
-    """Return the authorization server of an MCP server, and the scopes to ask for; raises McpSignInFailed."""
+class Discovery(NamedTuple):
+    """Where people sign in for an MCP server, and for what."""
+
+    server: AuthorizationServer
+    # What the MCP server calls itself.
+    resource: str
+    scopes: list[str]
+
+
+async def discover(http: OAuthHttp, url: str) -> Discovery:
+    """Return the authorization server of an MCP server, and what to ask it for; raises McpSignInFailed."""
     resource = await resource_metadata(http, url)
     issuer = resource.authorization_servers[0]
     try:
@@ -48,13 +60,14 @@ async def discover(http: OAuthHttp, url: str) -> tuple[AuthorizationServer, list
         raise McpSignInFailed("The address of the authorization server cannot be read.") from None
     for address in addresses:
         if (found := await http.get(address)) is not None:
-            return check_server(http, issuer, found), resource.scopes_supported
+            return Discovery(check_server(http, issuer, found), resource.resource, resource.scopes_supported)
     raise McpSignInFailed("The authorization server of the MCP server has no metadata.")
 
 
 async def resource_metadata(http: OAuthHttp, url: str) -> ResourceMetadata:
     """Return what a server says of itself, at the address that it names or at the usual ones."""
-    for address in await addresses_of_resource(http, url):
+    challenge = await challenge_of(http, url)
+    for address in addresses_of_resource(challenge, url):
         if (found := await http.get(address)) is not None:
             try:
                 metadata = ResourceMetadata.model_validate(found)
@@ -62,19 +75,33 @@ async def resource_metadata(http: OAuthHttp, url: str) -> ResourceMetadata:
                 raise McpSignInFailed("The metadata of the MCP server cannot be read.") from None
             if not is_part_of(url, metadata.resource):
                 raise McpSignInFailed("The metadata of the MCP server is that of another resource.")
-            return metadata
+            scopes = dict.fromkeys([*scopes_in(challenge), *metadata.scopes_supported])
+            return metadata.model_copy(update={"scopes_supported": [*scopes]})
     raise McpSignInFailed("The MCP server does not say where people sign in.")
 
 
-async def addresses_of_resource(http: OAuthHttp, url: str) -> list[str]:
+async def challenge_of(http: OAuthHttp, url: str) -> str:
+    """Return what a server answers to a request without a token; raises McpServerUnavailable."""
+    try:
+        response = await http.send("POST", url, json=PROBE, headers={"Accept": ACCEPT})
+    except McpServerUnavailable:
+        raise McpServerUnavailable("The MCP server does not answer.") from None
+    is_challenge = response.status_code == HTTPStatus.UNAUTHORIZED
+    return response.headers.get("www-authenticate", "") if is_challenge else ""
+
+
+def addresses_of_resource(challenge: str, url: str) -> list[str]:
     """Return where the metadata of a server may be."""
     parts = urlsplit(url)
     known = f"{parts.scheme}://{parts.netloc}/.well-known/oauth-protected-resource"
-    response = await http.send("POST", url, json=PROBE, headers={"Accept": ACCEPT})
-    challenge = response.headers.get("www-authenticate", "")
-    is_challenge = response.status_code == HTTPStatus.UNAUTHORIZED
-    named = RESOURCE_METADATA.findall(challenge)[:1] if is_challenge else []
+    named = RESOURCE_METADATA.findall(challenge)[:1]
     return [*named, f"{known}{parts.path.rstrip('/')}", known]
+
+
+def scopes_in(challenge: str) -> list[str]:
+    """Return the scopes that a server wants of a token."""
+    found = SCOPE.search(challenge)
+    return found[1].split() if found else []
 
 
 def addresses_of_issuer(issuer: str) -> Iterator[str]:

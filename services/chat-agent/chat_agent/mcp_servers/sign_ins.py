@@ -22,7 +22,7 @@ from chat_agent.mcp_servers.grants import (
     find_or_create,
     forget_client,
 )
-from chat_agent.mcp_servers.oauth_client import Attempt, OAuthClient
+from chat_agent.mcp_servers.oauth_client import OFFLINE_ACCESS, Attempt, OAuthClient
 from chat_agent.mcp_servers.oauth_http import GrantRefused, OAuthHttp
 from chat_agent.mcp_servers.oauth_metadata import AuthorizationServer, discover
 from chat_agent.mcp_servers.refreshes import Refresher, sign_in_required
@@ -57,16 +57,19 @@ class SignIns:
     async def begin(self, server: RegisteredServer, user_id: str) -> tuple[str, datetime]:
         """Return where a person signs in, and until when; raises McpSignInFailed, McpServerUnavailable."""
         config = oauth_of(server)
-        found, scopes = await discover(self.http, server.config.url)
-        client = await self._client(server, config, found)
+        found, indicator, known_scopes = await discover(self.http, server.config.url)
+        scopes = scopes_for(config, found, known_scopes)
+        client = await self._client(server, config, found, scopes)
         verifier, state = oauth_client.new_secret(), oauth_client.new_secret()
-        attempt = Attempt(server=found, client=client, verifier=verifier, resource=server.config.url)
+        attempt = Attempt(
+            server=found, client=client, verifier=verifier, resource=server.config.url, indicator=indicator
+        )
         expires_at = datetime.now(UTC) + ATTEMPT_LIFETIME
         async with self.database.begin() as session:
             row = await find_or_create(session, server, user_id)
             row.state_hash, row.attempt_expires_at = hash_of(state), expires_at
             await self.grants.write(session, server.tenant_id, ATTEMPT, str(row.id), attempt)
-        return oauth_client.authorization_url(attempt, state, config.scopes or scopes), expires_at
+        return oauth_client.authorization_url(attempt, state, scopes), expires_at
 
     async def complete(
         self, server: RegisteredServer, user_id: str, state: str, code: str | None, issuer: str | None
@@ -126,7 +129,7 @@ class SignIns:
                 result.set_result(token)
 
     async def _client(
-        self, server: RegisteredServer, config: OAuth, found: AuthorizationServer
+        self, server: RegisteredServer, config: OAuth, found: AuthorizationServer, scopes: list[str]
     ) -> OAuthClient:
         """Return the client of a server: the configured one, or one that was registered before or is now."""
         tenant_id, name = server.tenant_id, str(server.id)
@@ -143,9 +146,9 @@ class SignIns:
                     redirect_uri=config.redirect_uri,
                 )
             known = await self.grants.read(session, tenant_id, CLIENT, name, OAuthClient)
-        if known and (known.issuer, known.redirect_uri) == (found.issuer, config.redirect_uri):
+        if known and known.is_registered_for(found, config, scopes):
             return known
-        client = await oauth_client.register(self.http, found, config)
+        client = await oauth_client.register(self.http, found, config, scopes)
         async with self.database.begin() as session:
             await self.grants.write(session, tenant_id, CLIENT, name, client)
         return client
@@ -170,6 +173,14 @@ def oauth_of(server: RegisteredServer) -> OAuth:
     if not isinstance(server.config.auth, OAuth):
         raise McpSignInFailed(f"Nobody signs in for the MCP server {server.name!r}.")
     return server.config.auth
+
+
+def scopes_for(config: OAuth, server: AuthorizationServer, known: list[str]) -> list[str]:
+    """Return the scopes to ask for: the configured ones, or all known ones and that of refresh tokens."""
+    if config.scopes:
+        return config.scopes
+    is_offline = OFFLINE_ACCESS in server.scopes_supported and OFFLINE_ACCESS not in known
+    return [*known, OFFLINE_ACCESS] if is_offline else known
 
 
 def check_issuer(server: AuthorizationServer, issuer: str | None) -> None:
