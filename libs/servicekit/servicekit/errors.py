@@ -199,14 +199,18 @@ def to_response(error: ServiceError) -> Response:
     return answer
 
 
-async def _http_exception(_: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
     # Whatever is raised while the framework reads a body, it wraps.
     if isinstance(error.__cause__, ServiceError):
         return to_response(error.__cause__)
     phrase = HTTPStatus(error.status_code).phrase
     code = FRAMEWORK_CODES.get(error.status_code, phrase.lower().replace(" ", "_"))
-    detail = TOO_LARGE if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else f"{phrase}."
+    details = {
+        HTTPStatus.NOT_FOUND: f"There is no `{request.method} {request.url.path[:200]}` here.",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: TOO_LARGE,
+    }
+    detail = details.get(HTTPStatus(error.status_code), f"{phrase}.")
     return problem(error.status_code, code, detail, headers=dict(error.headers or {}))
 
 

@@ -182,6 +182,10 @@ async def test_every_failure_is_a_problem(
     assert "nobody should see" not in answer.text
 
 
+async def test_what_is_not_there_is_named(http: httpx.AsyncClient) -> None:
+    assert (await http.put("/nowhere?secret=1")).json()["detail"] == "There is no `PUT /nowhere` here."
+
+
 async def test_an_event_source_comes_again_after_an_outage(http: httpx.AsyncClient) -> None:
     """Of any other status it would not."""
     accept = {"Accept": "text/event-stream"}

@@ -255,6 +255,7 @@ async def test_lets_scopes_take_away(http, issuer):
     answer = problem(await http.get("/write", headers=bearer(token)), 403, "insufficient_scope")
     challenge = answer.headers["WWW-Authenticate"]
     assert challenge == 'Bearer error="insufficient_scope", scope="conversations:write"'
+    assert "`conversations:write`" in answer.json()["detail"]
 
 
 async def test_takes_the_tokens_own_tenant_when_it_is_repeated(http, issuer):

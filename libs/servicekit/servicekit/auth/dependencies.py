@@ -49,13 +49,14 @@ class TokenMissing(Unauthenticated):
 
 
 class InsufficientScope(Forbidden):
-    """The token was issued for less than this (RFC 6750 section 3.1)."""
+    """The token or key was issued for less than this (RFC 6750 section 3.1)."""
 
-    default_detail = "The access token was not issued for this."
+    default_detail = "The access token or API key lacks the scope that this needs."
 
     def __init__(self, scope: str) -> None:
         challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
-        super().__init__(headers={"WWW-Authenticate": challenge})
+        detail = f"The access token or API key lacks the scope `{scope}`. Use one that has it."
+        super().__init__(detail, headers={"WWW-Authenticate": challenge})
 
 
 class BearerToken(SecurityBase):
