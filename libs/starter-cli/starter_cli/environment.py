@@ -100,7 +100,8 @@ def auth_fixed(layout: Layout) -> Environment:
 def chat_agent_defaults(layout: Layout) -> Environment:
     """Return whether runs keep limits, and how chat-agent reaches the caller's model, if there is one."""
     if not has_real_model():
-        return billing.default_variables(layout)
+        inputs = {"MODEL_INPUTS": '{"sandbox-large": ["image", "file", "audio"]}'}
+        return {**billing.default_variables(layout), **inputs}
     # A server of one's own needs no key, and speaks the older protocol more often than the newer one.
     own = {"OPENAI_API": "chat_completions"}
     return {
@@ -118,8 +119,6 @@ def chat_agent_fixed(layout: Layout) -> Environment:
         "OPENAI_BASE_URL": f"{layout.sandbox_url}/v1",
         # What the ledger is to say: that no model has answered.
         "AGENT_MODEL_DEFAULT": "sandbox-large",
-        "MODEL_INPUTS": '{"sandbox-large": ["image", "file", "audio"]}',
-        "OPENAI_API": "responses",
     }
     search = {"TAVILY_API_KEY": "tvly-sandbox", "TAVILY_BASE_URL": f"{layout.sandbox_url}/tavily"}
     return {
