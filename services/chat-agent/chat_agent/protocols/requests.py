@@ -28,6 +28,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 # The roles of messages that tell the agent what to do.
 INSTRUCTIONS = frozenset({"system", "developer"})
+# What a history means that ends in the assistant's message: its person stopped the answer, or it was cut.
+CONTINUE = "Continue your last message exactly where it ends. Repeat nothing of it."
 
 Item = TypeVar("Item")
 Text = Annotated[str, Field(max_length=MAX_MESSAGE), AfterValidator(storable)]
@@ -165,6 +167,20 @@ def before_input(turns: Sequence[Turn]) -> Sequence[Turn]:
     while start and isinstance(turns[start - 1], ClientCall):
         start -= 1
     return [*turns[:start], *turns[end:], *turns[start:end]]
+
+
+def end_in_request(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """Append a request to continue where a client's history ends in the answer to a user."""
+    turns = before_input(turns)
+    while turns and is_assistants(turns[-1]) and is_empty(turns[-1]):
+        turns = turns[:-1]
+    users = any(isinstance(turn, ChatTurn) and turn.role == "user" for turn in turns)
+    return [*turns, ChatTurn("user", CONTINUE)] if users and is_assistants(turns[-1]) else turns
+
+
+def is_assistants(turn: Turn) -> bool:
+    """Return whether a turn is a message of the assistant."""
+    return isinstance(turn, ChatTurn) and turn.role == "assistant"
 
 
 def is_instruction(turn: Turn) -> bool:

@@ -91,6 +91,10 @@ class TestChatCompletions:
         messages: Any = [{"role": "user", "content": "Think about it [sandbox: reasoning]"}]
         whole = client.chat.completions.create(model="triage", messages=messages)
         assert whole.choices[0].message.reasoning_content
+        messages = [{"role": "user", "content": "What time is it? [sandbox: reasoning]"}]
+        twice = client.chat.completions.create(model="triage", messages=messages)
+        first, second = twice.choices[0].message.reasoning_content.split("\n\n")
+        assert first == second
         assert whole.usage.completion_tokens_details.reasoning_tokens > 0
 
     def test_earlier_messages_open_the_conversation(self, client: OpenAI, other_services) -> None:
@@ -182,6 +186,26 @@ class TestErrors:
         messages: Any = [{"role": "assistant", "content": "x"}]
         with pytest.raises(openai.BadRequestError) as refused:
             client.chat.completions.create(model="triage", messages=messages)
+        assert refused.value.code == "user_message_missing"
+
+    @pytest.mark.parametrize("more", [[], [{"role": "system", "content": "Be brief."}]])
+    def test_an_answer_that_was_stopped_is_continued(self, client: OpenAI, more: list[Any]) -> None:
+        messages: Any = [*HELLO, {"role": "assistant", "content": "Good d"}, *more]
+        whole = client.chat.completions.create(model="triage", messages=messages)
+        assert 'wrote: "Continue your last message exactly where it ends.' in whole.choices[0].message.content
+        response = client.responses.create(model="triage", input=messages, store=False)
+        assert 'wrote: "Continue your last message exactly where it ends.' in response.output_text
+
+    def test_an_answer_without_words_is_given_again(self, client: OpenAI) -> None:
+        messages: Any = [*HELLO, {"role": "assistant", "content": ""}]
+        whole = client.chat.completions.create(model="triage", messages=messages)
+        assert 'You wrote: "Hello"' in whole.choices[0].message.content
+
+    def test_an_answer_in_a_named_conversation_is_not_continued(self, client: OpenAI) -> None:
+        messages: Any = [*HELLO, {"role": "assistant", "content": "Good d"}]
+        metadata = {"conversation_id": str(uuid4())}
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(model="triage", messages=messages, metadata=metadata)
         assert refused.value.code == "user_message_missing"
 
     def test_pictures(self, client: OpenAI) -> None:
@@ -398,7 +422,13 @@ class TestApprovals:
         messages: Any = [{"role": "user", "content": FORGET}]
         whole: Any = client.chat.completions.create(model="triage", messages=messages)
         assert (whole.choices[0].finish_reason, whole.acme["status"]) == ("stop", "waiting")
-        assert whole.acme["approvals"][0]["name"] == "forget_conversation"
+        (approval,) = whole.acme["approvals"]
+        assert approval["name"] == "forget_conversation"
+        notice = f"`forget_conversation` is called only when a person approves it (run {approval['run_id']})."
+        assert whole.choices[0].message.content == notice
+        chunks = client.chat.completions.create(model="triage", messages=messages, stream=True)
+        said = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+        assert "`forget_conversation` is called only when a person approves it" in said
 
 
 class TestCancelling:

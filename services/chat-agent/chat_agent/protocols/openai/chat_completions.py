@@ -56,7 +56,7 @@ class ChatCompletion(ProtocolEncoder):
         self._include_usage = include_usage
         self._is_structured = "output" in run.options
         self._retransmission = RetransmissionFilter()
-        self._before = ""
+        self._before = self._before_reasoning = ""
         # What a completion has no words for.
         self._acme: Json = {"status": "completed", "approvals": []}
 
@@ -73,7 +73,7 @@ class ChatCompletion(ProtocolEncoder):
         is_instead = is_refusal and self._is_structured
         message: Json = {
             "role": "assistant",
-            "content": None if is_instead or (self.tool_calls and not self.content) else self.content,
+            "content": None if is_instead or (self.tool_calls and not self.content) else self._text(),
             "refusal": self.content if is_refusal else None,
             "annotations": self.annotations,
             **({"reasoning_content": self.reasoning} if self.reasoning else {}),
@@ -117,10 +117,16 @@ class ChatCompletion(ProtocolEncoder):
             self.logprobs += logprobs
             yield self._chunk({"content": text}, logprobs=logprobs)
 
+    def reasoning_started(self, _: Payload) -> Iterator[bytes]:
+        """Separate the reasoning of a call of the model from that of the one before."""
+        self._before_reasoning = BETWEEN_MESSAGES if self.reasoning else ""
+        yield from ()
+
     def reasoning_delta(self, payload: Payload) -> Iterator[bytes]:
         """Send reasoning, as compatible servers do."""
-        self.reasoning += payload["delta"]
-        yield self._chunk({"reasoning_content": payload["delta"]})
+        text, self._before_reasoning = self._before_reasoning + payload["delta"], ""
+        self.reasoning += text
+        yield self._chunk({"reasoning_content": text})
 
     def message_completed(self, item: Payload) -> Iterator[bytes]:
         """Record how the message ended."""
@@ -191,12 +197,26 @@ class ChatCompletion(ProtocolEncoder):
         yield from self._finish(payload, acme={"type": payload["type"]})
 
     def run_waiting(self, payload: Payload) -> Iterator[bytes]:
-        """End the stream of a run that waits for approvals."""
+        """End the stream of a run that waits for approvals, with a sentence for clients without approvals."""
+        self._acme["status"] = "waiting"
+        if notice := self._notice():
+            yield self._chunk({"content": notice})
         yield from self._finish(payload, acme={"type": payload["type"]})
 
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
         """End a failed run with its code."""
         yield from self._fail(failures.from_payload(payload))
+
+    def _text(self) -> str:
+        """Return the content of a complete choice."""
+        return self.content + self._notice()
+
+    def _notice(self) -> str:
+        """Return what a person reads of a run that waits; no words belong to an answer in JSON."""
+        if self._acme["status"] != "waiting" or self._is_structured:
+            return ""
+        between = BETWEEN_MESSAGES if self.content else ""
+        return between + approval_notice(self._acme["approvals"])
 
     def _call_client(self, calls: Sequence[Json]) -> Iterator[bytes]:
         """Send the calls of the client's own tools, with which the answer ends."""
@@ -255,6 +275,16 @@ class ChatCompletion(ProtocolEncoder):
 def logprobs_of(content: Sequence[Json]) -> Json | None:
     """Return the log probabilities of a choice, or of a part of it."""
     return {"content": [*content], "refusal": None} if content else None
+
+
+def approval_notice(approvals: Sequence[Json]) -> str:
+    """Return a sentence for each approval that a run waits for, with the id by which it is found."""
+    return BETWEEN_MESSAGES.join(
+        f"Sign in to `{sign_in['server']}`: {sign_in['url']} (run {one['run_id']})"
+        if (sign_in := one.get("sign_in"))
+        else f"`{one['name']}` is called only when a person approves it (run {one['run_id']})."
+        for one in approvals
+    )
 
 
 def event_fields(payload: Payload) -> Json:

@@ -28,6 +28,7 @@ from chat_agent.protocols.requests import (
     Text,
     Turn,
     before_input,
+    end_in_request,
     parse_conversation_id,
     to_approval_decision,
     to_run_request,
@@ -268,7 +269,7 @@ def turns_of(items: Sequence[InputItem], name: str, inputs: Inputs = TEXT_ONLY) 
 def newest(turns: Sequence[Turn], conversation_id: UUID | None) -> Sequence[Turn]:
     """Return what is new to a conversation: all of it, or, where it remembers the rest, the end."""
     if conversation_id is None:
-        return turns
+        return end_in_request(turns)
     turns = before_input(turns)
     return trailing_outputs(turns) or turns[-1:]
 
