@@ -36,9 +36,7 @@ def test_without_a_key_the_model_and_the_mail_are_the_sandbox(layout: Layout) ->
     )
 
 
-def test_the_sandbox_speaks_the_protocol_that_is_set(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sandbox_speaks_the_protocol_that_is_set(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API", "chat_completions")
     result = environment.for_service(layout, "chat-agent")
     assert (result["OPENAI_API"], result["AGENT_MODEL_DEFAULT"]) == ("chat_completions", "sandbox-large")

@@ -1,4 +1,4 @@
-"""The requests of Open WebUI, which is too large to install, and how it reads the answers.
+"""The requests of Open WebUI, which is too large for the tests to install, and how it reads the answers.
 
 They are written after its backend: a list of models, a chat as a stream with its own tools ("native"
 calling), and the tasks behind a chat, such as its title, without a stream.
