@@ -294,6 +294,13 @@ def answers(operator: Operator, pid: int, client: httpx.Client, url: str) -> boo
         return False
 
 
+def test_auth_names_the_catalogue_that_it_cannot_read(operator: Operator) -> None:
+    variables = {**production_settings("auth"), "AUTH_SERVICE_ACCOUNTS_FILE": "/nowhere/accounts.yaml"}
+    output = operator.output_of_failure(variables, main_module("auth"))
+    assert output.startswith("AUTH_SERVICE_ACCOUNTS_FILE /nowhere/accounts.yaml: ")
+    assert "Traceback" not in output
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_migrations_name_the_address_that_they_need(service: str, operator: Operator) -> None:
     folder = ROOT / "services" / service

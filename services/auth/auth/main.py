@@ -1,6 +1,7 @@
 """auth: who you are. Accounts, tenants, tokens, and the keys that tokens are verified with."""
 
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -18,6 +19,7 @@ from auth.mfa import routes as mfa
 from auth.oauth import routes as oauth
 from auth.registration import routes as registration
 from auth.security.revocation import RevocationPublisher
+from auth.security.service_account_catalogue import InvalidCatalogue
 from auth.service_accounts import routes as service_accounts
 from auth.services import AuthServices
 from auth.sessions import operator_routes as operators
@@ -83,5 +85,14 @@ async def running_keys(resources: Resources, keys: SigningKeys, settings: Settin
         yield
 
 
+def main() -> None:
+    """Serve the app; where the catalogue of service accounts is invalid, say so and exit."""
+    try:
+        app = create_app(Settings.load())
+    except InvalidCatalogue as error:
+        sys.exit(str(error))
+    serve(app)
+
+
 if __name__ == "__main__":
-    serve(create_app(Settings.load()))
+    main()
