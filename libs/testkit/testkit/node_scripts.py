@@ -43,9 +43,11 @@ def has_browser() -> bool:
     return IS_AVAILABLE and (sys.platform, platform.machine()) == ("linux", "x86_64")
 
 
-def try_demo(url: str, email: str, password: str, services: Sequence[str]) -> dict[str, Any]:
-    """Use the demo of a stack in a browser; returns what a person saw, and the page's problems."""
-    request = json.dumps({"url": url, "email": email, "password": password, "services": services})
+def try_demo(url: str, email: str, password: str, services: Sequence[str], example: str) -> dict[str, Any]:
+    """Use the demo of a stack, and a page like it, in a browser; returns what a person saw, and problems."""
+    request = json.dumps(
+        {"url": url, "email": email, "password": password, "services": services, "example": example}
+    )
     seen: dict[str, Any] = json.loads(run("demo.mjs", request))
     return seen
 

@@ -1,18 +1,23 @@
 """The demo of a stack in development, used in a browser: docs/howto/frontend.md explains its code."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starter_cli.stack import Stack
 from testkit.node_scripts import try_demo
 
+PAGE = Path(__file__).parents[4] / "docs/howto/frontend.md"
 SERVICES = ["auth", "chat-agent", "conversation", "billing-webhook", "notification"]
 
 
 @pytest.fixture(scope="module")
 def seen(stack: Stack) -> dict[str, Any]:
     owner = stack.owner
-    return try_demo(stack.gateway_url, owner.email, owner.password, SERVICES)
+    (example,) = re.findall(r"^```html\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    example = example.replace("http://localhost:8000", stack.gateway_url)
+    return try_demo(stack.gateway_url, owner.email, owner.password, SERVICES, example)
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_is_blocked(seen: dict[str, Any]) -> None:
@@ -68,6 +73,10 @@ def test_resumes_after_a_reload_and_stops(seen: dict[str, Any]) -> None:
 def test_tabs_renew_the_session_once(seen: dict[str, Any]) -> None:
     assert seen["tabs"] == [True, True]
     assert seen["refreshes"] == 1
+
+
+def test_the_page_of_the_guide_shows_an_answer(seen: dict[str, Any]) -> None:
+    assert "current_time says" in seen["example"]
 
 
 def test_lists_the_documents_and_shows_each(seen: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ process.env.AWS_LAMBDA_JS_RUNTIME ??= "nodejs22.x";
 const { default: chromium } = await import("@sparticuz/chromium");
 const { chromium: playwright } = await import("playwright-core");
 
-const { url, email, password, services } = JSON.parse(process.argv[2]);
+const { url, email, password, services, example } = JSON.parse(process.argv[2]);
 const browser = await playwright.launch({ executablePath: await chromium.executablePath(), args: chromium.args });
 const context = await browser.newContext();
 const problems = [];
@@ -157,6 +157,16 @@ await Promise.all([page, other].map((tab) => tab.waitForLoadState("networkidle")
 seen.tabs = await Promise.all([page, other].map((tab) => tab.isVisible("#chat")));
 seen.refreshes = refreshes.length;
 await other.close();
+
+// The page of the guide, as if it were served by the gateway.
+const own = await context.newPage();
+await own.route("**/example.html", (route) => route.fulfill({ contentType: "text/html", body: example }));
+await own.route("**/client.js", async (route) => route.fulfill({ response: await route.fetch({ url: `${url}/demo/client.js` }) }));
+own.on("dialog", (dialog) => dialog.accept(dialog.message() === "Password" ? password : email));
+await own.goto(`${url}/example.html`);
+await own.getByText("current_time says").waitFor();
+seen.example = await own.textContent("p");
+await own.close();
 
 await page.goto(`${url}/docs`);
 await checkAccess("documents");
