@@ -1,16 +1,22 @@
 """The JSON schemas that clients send: of answers, and of the parameters of their tools."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from chat_agent.model.schema_validation import SchemaValidator
 from chat_agent.protocols.errors import InvalidParameter
 
 
-def check_schema(schema: dict[str, Any], place: str, *, is_strict: bool) -> None:
+def check_schema(
+    schema: dict[str, Any],
+    place: str,
+    *,
+    is_strict: bool,
+    validator: Callable[[Mapping[str, Any]], SchemaValidator] = SchemaValidator,
+) -> None:
     """Raise InvalidParameter for what is no JSON schema, or is not strict though it says so."""
     try:
-        SchemaValidator(schema)
+        validator(schema)
     except ValueError as error:
         raise InvalidParameter(place, f"This is no JSON schema: {first_line(error)}") from error
     if is_strict and any(not is_closed(one) for one in objects_in(schema)):

@@ -189,6 +189,16 @@ class TestChatCompletions:
             client.chat.completions.create(model="triage", messages=ASK, tools=[tool])
         assert refusal.value.param == param
 
+    def test_patterns_that_are_not_matched_here_are_the_clients_to_match(self, client: OpenAI) -> None:
+        # As zod writes an e-mail address.
+        email = {"type": "string", "pattern": "^(?!\\.)(?!.*\\.\\.)[a-z.]*[a-z]@[a-z]+$"}
+        schema = {"type": "object", "properties": {"to": email}}
+        tool: Any = {"type": "function", "function": {"name": "mail", "parameters": schema}}
+        messages: Any = [{"role": "user", "content": "to=ann@x [sandbox: call=mail]"}]
+        answer = client.chat.completions.create(model="triage", messages=messages, tools=[tool])
+        [call] = answer.choices[0].message.tool_calls or []
+        assert (call.type, answer.choices[0].finish_reason) == ("function", "tool_calls")
+
     def test_a_tool_that_is_chosen_exists(self, client: OpenAI) -> None:
         choice: Any = {"type": "function", "function": {"name": "nobody"}}
         with pytest.raises(openai.BadRequestError) as refusal:
