@@ -2,14 +2,20 @@
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 _SECONDS = 30
+UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class RequestRefused(Exception):
-    """Acme refused a call; the message is its reason."""
+    """Acme refused a call, or did not answer; the message is its reason."""
+
+    def __init__(self, reason: str, status: HTTPStatus) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 def call(
@@ -22,9 +28,10 @@ def call(
         with build_opener(ProxyHandler({})).open(request, timeout=_SECONDS) as answer:
             return dict(json.loads(answer.read() or b"{}"))
     except HTTPError as error:
-        raise RequestRefused(_reason(error.read(), error.code)) from error
+        status = UNAVAILABLE if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else HTTPStatus.BAD_REQUEST
+        raise RequestRefused(_reason(error.read(), error.code), status) from error
     except (URLError, OSError) as error:
-        raise RequestRefused("Acme does not answer. Is it running?") from error
+        raise RequestRefused("Acme does not answer. Is it running?", UNAVAILABLE) from error
 
 
 def _reason(content: bytes, status: int) -> str:

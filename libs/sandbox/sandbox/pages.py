@@ -110,7 +110,7 @@ def create_pages(gateway_url: str) -> FastAPI:
         try:
             url = await run_in_threadpool(open_billing, gateway_url, str(request.url), typed)
         except RequestRefused as refusal:
-            return _render(BILLING, problem=str(refusal), status=HTTPStatus.BAD_REQUEST)
+            return _render(BILLING, problem=str(refusal), status=refusal.status)
         return RedirectResponse(url, HTTPStatus.SEE_OTHER)
 
     @app.get("/{name}", response_class=HTMLResponse)
@@ -127,7 +127,7 @@ def create_pages(gateway_url: str) -> FastAPI:
         try:
             await run_in_threadpool(_submit, gateway_url, page, token, answers)
         except RequestRefused as refusal:
-            return _render(page, problem=str(refusal), status=HTTPStatus.BAD_REQUEST)
+            return _render(page, problem=str(refusal), status=refusal.status)
         return _render(page, done=page.done)
 
     return app

@@ -125,6 +125,12 @@ class Person:
     tenant_id: str = ""
     signed_in_at: float = -math.inf
 
+    def verify(self, token: str) -> None:
+        """Confirm an address, by the token of its mail."""
+        body = {"token": token}
+        answer = until_available(lambda: self.http.post("/api/v1/auth/email/verify", json=body))
+        assert answer.is_success, answer.text
+
     def sign_in(self, email: str, password: str) -> httpx.Response:
         body = {"email": email, "password": password}
         answer = until_available(lambda: self.http.post("/api/v1/auth/token", json=body))
@@ -255,8 +261,6 @@ def register(stack: Stack) -> Callable[..., str]:
 def neighbour(register: Callable[..., str], inbox: Inbox, someone: Callable[[], Person]) -> Person:
     """Return the owner of another tenant, signed in."""
     email, person = register(), someone()
-    body = {"token": inbox.token(email)}
-    verified = until_available(lambda: person.http.post("/api/v1/auth/email/verify", json=body))
-    assert verified.is_success, verified.text
+    person.verify(inbox.token(email))
     assert person.sign_in(email, PASSWORD).status_code == 200
     return person

@@ -16,8 +16,7 @@ def test_somebody_new_signs_up_confirms_the_mail_and_signs_in(
 ) -> None:
     email = register()
     assert stranger.sign_in(email, PASSWORD).status_code in {401, 403}
-    token = inbox.token(email)
-    assert stranger.http.post("/api/v1/auth/email/verify", json={"token": token}).is_success
+    stranger.verify(inbox.token(email))
     assert stranger.sign_in(email, PASSWORD).status_code == 200
     assert stranger.http.get("/api/v1/auth/me").json()["email"] == email
     assert stranger.http.get("/api/v1/conversations").json()["items"] == []

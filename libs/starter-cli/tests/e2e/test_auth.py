@@ -17,7 +17,7 @@ AUTH = "/api/v1/auth"
 def ann(register: Callable[..., str], inbox: Inbox, someone: Callable[[], Person]) -> tuple[Person, str]:
     """Somebody new, signed in, and the address."""
     email, person = register(), someone()
-    person.http.post(f"{AUTH}/email/verify", json={"token": inbox.token(email)}).raise_for_status()
+    person.verify(inbox.token(email))
     assert person.sign_in(email, PASSWORD).status_code == 200
     return person, email
 

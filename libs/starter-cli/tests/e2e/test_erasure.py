@@ -55,8 +55,7 @@ def test_who_leaves_for_good_is_forgotten_by_all_and_their_usage_stays(
     stack: Stack, register: Callable[..., str], inbox: Inbox, someone: Callable[[], Person]
 ) -> None:
     email, person = register(), someone()
-    verified = person.http.post("/api/v1/auth/email/verify", json={"token": inbox.token(email)})
-    assert verified.is_success, verified.text
+    person.verify(inbox.token(email))
     bundle = person.sign_in(email, PASSWORD).json()
     user, tenant_id = bundle["user_id"], person.tenant_id
     done = person.stream("Hello, my canary is called Wilhelmine")[-1][1].data

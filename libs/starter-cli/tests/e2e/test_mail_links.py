@@ -8,7 +8,7 @@ from sandbox.pages import PAGES
 from starter_cli.paths import service_dir
 from starter_cli.stack import Stack
 
-from .conftest import PASSWORD, Inbox, Person, until
+from .conftest import PASSWORD, Inbox, Person, until, until_available
 
 OTHER_PASSWORD = "nine green tortoises whistle"
 
@@ -25,7 +25,7 @@ def press(url: str, **typed: str) -> httpx.Response:
     shown = httpx.get(url, trust_env=False, timeout=60)
     assert shown.status_code == 200, url
     assert set(typed) <= set(re.findall(r'name="(\w+)"', shown.text))
-    return httpx.post(url, data=typed, timeout=60, trust_env=False)
+    return until_available(lambda: httpx.post(url, data=typed, timeout=60, trust_env=False))
 
 
 def test_there_is_a_page_for_every_link_of_an_email(stack: Stack) -> None:
