@@ -2,8 +2,9 @@
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
 MASK = "[masked]"
 # Of a form, in characters: where these stand, it is the secret. A pattern of all would take long to compile,
@@ -12,8 +13,18 @@ HEAD = 32
 # In characters: a head has at most so many, each of them escaped.
 MAX_HEAD = 12 * HEAD
 MAX_REMEMBERED = 4096
-# An expression for each character.
-Form = Sequence[str]
+
+
+class Form(NamedTuple):
+    """A way in which a secret is written: its characters, and how each may be escaped, in lower case."""
+
+    text: str
+    escapes: Callable[[str], tuple[str, ...]]
+
+    @property
+    def head(self) -> str:
+        """The expression of what it begins with."""
+        return "".join(expression_of(character, self.escapes(character)) for character in self.text[:HEAD])
 
 
 class Mask:
@@ -23,8 +34,8 @@ class Mask:
         forms = [form for secret in secrets if secret for form in forms_of(secret)]
         # By what they begin with, the longest first: a secret may be part of another.
         self._forms: dict[str, list[Form]] = {}
-        for form in sorted(forms, key=len, reverse=True):
-            self._forms.setdefault("".join(form[:HEAD]), []).append(form)
+        for form in sorted(forms, key=lambda form: len(form.text), reverse=True):
+            self._forms.setdefault(form.head, []).append(form)
         self._tails = [*self._forms.values()]
         self._pattern = re.compile("|".join(f"({head})" for head in self._forms)) if forms else None
 
@@ -36,7 +47,7 @@ class Mask:
         while match := self._pattern.search(text, position):
             parts += (text[position : match.start()], MASK)
             forms = self._tails[(match.lastindex or 1) - 1]
-            position = max(end_of(form[HEAD:], text, match.end()) for form in forms)
+            position = max(end_of(form, text, match.end()) for form in forms)
         return "".join([*parts, text[position:]])
 
     def limited(self, text: str, size: int) -> str:
@@ -47,52 +58,62 @@ class Mask:
 
 
 def end_of(form: Form, text: str, position: int) -> int:
-    """Return how far a text has the characters of a form."""
-    for expression in form:
-        match = compiled(expression).match(text, position)
-        if match is None:
+    """Return how far a text has the characters of a form after its head, which ends at a position."""
+    # Without expressions: those of thousands of different characters take seconds to compile.
+    for character in form.text[HEAD:]:
+        length = spelling_length(character, form.escapes(character), text, position)
+        if not length:
             break
-        position = match.end()
+        position += length
     return position
 
 
-@lru_cache(MAX_REMEMBERED)
-def compiled(expression: str) -> re.Pattern[str]:
-    """Return the pattern of one character."""
-    return re.compile(expression)
+def spelling_length(character: str, escapes: Iterable[str], text: str, position: int) -> int:
+    """Return how long a character is that stands at a position of a text, 0 where it does not."""
+    if text.startswith(character, position):
+        return 1
+    found = (one for one in escapes if text[position : position + len(one)].lower() == one)
+    return len(next(found, ""))
 
 
 def forms_of(secret: str) -> list[Form]:
     """Return the forms of a secret: its characters, plain or escaped, and its base64."""
     # The second: what a server makes of a header that it reads as Latin-1.
     readings = dict.fromkeys((secret, secret.encode().decode("latin-1")))
-    plain = [[*map(forms_of_character, reading)] for reading in readings]
-    return [*plain, *([*map(re.escape, form)] for form in base64_forms(secret.encode()))]
+    plain = [Form(reading, escapes_of) for reading in readings]
+    return [*plain, *(Form(text, lambda _: ()) for text in base64_forms(secret.encode()))]
 
 
 @lru_cache(MAX_REMEMBERED)
-def forms_of_character(character: str) -> str:
-    """Return an expression of a character as it is, in a URL, in JSON, and in HTML."""
-    encoded = character.encode()
-    in_url = "".join(f"%{any_case(f'{byte:02x}')}" for byte in encoded)
-    forms = [re.escape(character), in_url]
+def escapes_of(character: str) -> tuple[str, ...]:
+    """Return a character as it may be in a URL, in JSON, and in HTML, in lower case."""
+    in_url = "".join(f"%{byte:02x}" for byte in character.encode())
     units = character.encode("utf-16-be").hex()
-    forms.append("".join(rf"\\u{any_case(units[at : at + 4])}" for at in range(0, len(units), 4)))
-    if character in '"\\/\t':
-        forms.append(re.escape("\\" + {"\t": "t"}.get(character, character)))
-    if character == " ":
-        forms.append(r"\+")
-    if character in HTML:
-        forms.append(HTML[character])
-    return f"(?:{'|'.join(forms)})"
+    in_json = "".join(rf"\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    return (in_url, in_json, *SHORT_ESCAPES.get(character, ()))
 
 
-HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "(?:&quot;|&#34;)", "'": "(?:&#39;|&#x27;|&apos;)"}
+SHORT_ESCAPES = {
+    " ": ("+",),
+    "\t": (r"\t",),
+    "\\": (r"\\",),
+    "/": (r"\/",),
+    "&": ("&amp;",),
+    "<": ("&lt;",),
+    ">": ("&gt;",),
+    '"': (r"\"", "&quot;", "&#34;"),
+    "'": ("&#39;", "&#x27;", "&apos;"),
+}
 
 
-def any_case(digits: str) -> str:
-    """Return an expression of hexadecimal digits in lower or upper case."""
-    return "".join(f"[{one}{one.upper()}]" if one.isalpha() else one for one in digits)
+def expression_of(character: str, escapes: Iterable[str]) -> str:
+    """Return an expression of a character, and of its escapes in any case."""
+    return f"(?:{'|'.join((re.escape(character), *map(any_case, escapes)))})"
+
+
+def any_case(text: str) -> str:
+    """Return an expression of a text in lower or upper case."""
+    return "".join(f"[{one}{one.upper()}]" if one.isalpha() else re.escape(one) for one in text)
 
 
 def base64_forms(secret: bytes) -> set[str]:
