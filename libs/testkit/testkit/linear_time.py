@@ -5,6 +5,7 @@ assert find_slow({"slugs": Use(slug_of, 128)}) == []
 
 import contextlib
 import importlib
+import math
 import pkgutil
 import time
 from collections.abc import Callable, Mapping
@@ -14,11 +15,13 @@ from typing import NamedTuple
 
 from testkit.machine_speed import exceeds
 
-# On an idle core; what is bounded and linear takes a tenth of it.
-MAX_MILLISECONDS = 20
-ATTEMPTS = 4
-# Of a text without a limit of its own: in linear time twice the length takes twice as long, or a little more.
-UNLIMITED, GROWTH = 10_000, 3.0
+# On an idle core; what is bounded and linear takes half of it at most, what is quadratic many times as long.
+MAX_MILLISECONDS = 50
+# A machine that is slow for a moment is so for some attempts in a row.
+ATTEMPTS = 12
+# Of texts without a limit of their own: in linear time the long one takes four times as long as the short one
+# does, in quadratic time sixteen times; a busy machine may double either.
+SHORT, LONG, GROWTH = 5_000, 20_000, 8.0
 
 
 class Use(NamedTuple):
@@ -98,26 +101,29 @@ def describe_problem(use: Use, make: Callable[[int], str]) -> str:
     if use.max_length is not None:
         duration = milliseconds(use.function, make(use.max_length))
         return f"{duration:.0f} ms" if exceeds(duration, MAX_MILLISECONDS) else ""
-    problem = ""
+    short = long = math.inf
     for _ in range(ATTEMPTS):
-        once, twice = (milliseconds(use.function, make(size)) for size in (UNLIMITED, 2 * UNLIMITED))
-        if twice <= GROWTH * once + 1:
+        # The long one first: what is made once, at the first call, must not make the short one look slow.
+        long = min(long, measure(use.function, make(LONG)))
+        short = min(short, *(measure(use.function, make(SHORT)) for _ in range(2)))
+        if long <= GROWTH * short + 1:
             return ""
-        # Two milliseconds more may be the machine's: what is not linear is slow each time.
-        problem = f"{once:.0f} ms, and {twice:.0f} ms for twice as much"
-    return problem
+    return f"{short:.1f} ms, and {long:.0f} ms for {LONG // SHORT} times as much"
 
 
 def milliseconds(function: Callable[[str], object], text: str) -> float:
-    """Measure the processor time of a call, the least of some: a busy machine adds to single ones."""
-    durations = []
-    for _ in range(ATTEMPTS):
-        start = time.thread_time()
-        call(function, text)
-        durations.append((time.thread_time() - start) * 1000)
-        if durations[-1] < MAX_MILLISECONDS / 10:
-            break
+    """Measure the least processor time of some calls, or of the first one that is not too slow."""
+    durations = list[float]()
+    while len(durations) < ATTEMPTS and min(durations, default=math.inf) > MAX_MILLISECONDS:
+        durations.append(measure(function, text))
     return min(durations)
+
+
+def measure(function: Callable[[str], object], text: str) -> float:
+    """Measure the milliseconds of processor time of a call."""
+    start = time.thread_time()
+    call(function, text)
+    return (time.thread_time() - start) * 1000
 
 
 def call(function: Callable[[str], object], text: str) -> None:

@@ -11,11 +11,12 @@ from chat_agent.memory.grounding import is_grounded
 from chat_agent.protocols import requests
 from chat_agent.runs.schemas import Answer
 from chat_agent.tenant_secrets.masking import Mask
+from chat_agent.tenant_secrets.schemas import MAX_SECRET
 from pydantic import TypeAdapter
 from testkit.linear_time import Use, expressions, find_slow
 
-# Made at once, however long they are, and no text is nearly one of them at every place.
-SECRETS = ["a" * 7999 + "b", "ab" * 4000, *(f"key {number}" * 1000 for number in range(8))]
+# No text is nearly one of them at every place.
+MASK = Mask(["a" * 7999 + "b", "ab" * 4000, "key 1" * 1000])
 # Many that nearly stand at every place.
 WORDS = KeywordPattern(
     [*(f"{'a ' * 90}{number}" for number in range(100)), *("a " * size for size in range(1, 90))][::-1]
@@ -28,7 +29,8 @@ FUNCTIONS = {
     "what a note rests on": Use(lambda text: is_grounded(text[:1000], text), grounding.MAX_MESSAGE),
     "the longest output": Use(translator.redact, MAX_OUTPUT),
     "words of a list": Use(lambda text: WORDS.search(text, partial=True), CHUNK),
-    "an output with secrets": Use(lambda text: Mask(SECRETS).limited(text, MAX_OUTPUT), None),
+    "a secret": Use(lambda text: Mask([text]), MAX_SECRET),
+    "an output with secrets": Use(lambda text: MASK.limited(text, MAX_OUTPUT), None),
 }
 
 
