@@ -103,8 +103,8 @@ def connected(command: str, data: Path, url: str | None, token: str | None) -> I
 def require_both(command: str, url: str | None, token: str | None) -> None:
     """Raise Failure where an address has no token, a token no address, or what is given is no token."""
     if bool(url) != bool(token):
-        given, missing = ("ACME_URL", "ACME_TOKEN") if url else ("ACME_TOKEN", "ACME_URL")
-        reason = f"{given} is set and {missing} is not: set both, or for the stack on this machine neither"
+        present, missing = ("ACME_URL", "ACME_TOKEN") if url else ("ACME_TOKEN", "ACME_URL")
+        reason = f"{present} is set and {missing} is not: set both, or for the stack on this machine neither"
         raise Failure(command, reason)
     if token and not (token.isascii() and token.isprintable()):
         raise Failure(command, "ACME_TOKEN has characters that no token has; copy the token again")

@@ -22,7 +22,7 @@ class UnexpectedResponse(Exception):
 
 
 def unreachable(url: str, error: httpx.HTTPError | httpx.InvalidURL) -> str:
-    """Say why a gateway cannot be reached, and what to do."""
+    """Return why a gateway cannot be reached, and what to do."""
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return f"{url} is not an address; write one like https://api.example.com"
     reason = ERROR_NUMBER.sub("", str(error)) or "no answer in time"

@@ -88,6 +88,6 @@ class Supervisor:
 
 
 def sentence_about(failure: Failure) -> str:
-    """Say why a component did not start, with the last line of its log, where Python writes the error."""
+    """Return why a component did not start, with the last line of its log, where Python writes the error."""
     reason = ": ".join([failure.reason, *failure.last_lines[-1:]])
     return f"{failure.component} did not start: {reason}" + (f" (log: {failure.log})" if failure.log else "")
