@@ -163,6 +163,8 @@ class GuardrailTriggered(BadRequest):
     """A guardrail does not allow what was written; the members name it and its stage."""
 
     default_detail = "A guardrail does not allow this text."
+    # Whether the text is of the request, also at stages that check what models and tools write.
+    is_about_request = False
 
 
 class GuardrailUnavailable(ServiceError):
@@ -170,6 +172,7 @@ class GuardrailUnavailable(ServiceError):
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     default_detail = "A guardrail could not check this text. Try again later."
+    is_about_request = False
 
 
 class TenantSuspended(Forbidden):

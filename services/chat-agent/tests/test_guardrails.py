@@ -1,5 +1,6 @@
 """What guardrails find in a text, in whatever pieces it arrives."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ import regex
 from chat_agent.errors import GuardrailTriggered
 from chat_agent.guardrails.checks import checks_of
 from chat_agent.guardrails.config import PRESETS, STAGES, GuardrailConfig, from_setting
-from chat_agent.guardrails.text_filter import TextFilter, filtered
+from chat_agent.guardrails.messages import MessageGuard
+from chat_agent.guardrails.text_filter import TextFilter, filtered, filtered_arguments
 from chat_agent.schemas import Stage
 from hypothesis import given
 from hypothesis import strategies as st
@@ -168,6 +170,7 @@ PIECES = st.sampled_from(
     [
         *("4111 1111 1111 1111", "4111", " 1111", "DE89 3704 0044 0532 0130 00", "DE89", " 0130", "AND"),
         *("a@b.com", "ann", "@", ".com", "10.0.0.1", "::1", "fe80:", "+49 30 9018200", "536-90-4399", "-"),
+        *("\u200b", "\u00ad", "\uff11", "\u0660", "\U0001f469", "\u043e"),
         *(" ", "\n", ",", "é", "上海", "x", "https://", "www.", "sk-abcdefghijklmnop", JWT, "eyJ", "."),
     ]
 )
@@ -192,6 +195,80 @@ def test_a_text_in_pieces_is_treated_as_the_whole(text: str, data: st.DataObject
     except GuardrailTriggered:
         parts = None
     assert parts == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("card 4111\u200b1111\u200b1111\u200b1111.", "card <CREDIT_CARD>."),
+        ("card \u200b4111 1111 1111 1111\u200b.", "card \u200b<CREDIT_CARD>\u200b."),
+        ("card \uff14\uff11\uff11\uff11 1111 1111 1111", "card <CREDIT_CARD>"),
+        ("card \u0664\u0661\u0661\u0661111111111111", "card <CREDIT_CARD>"),
+        ("card 4111\u00a01111\u00a01111\u00a01111", "card <CREDIT_CARD>"),
+        ("no c\u00adard 4111 1111 1111 1112", "no c\u00adard 4111 1111 1111 1112"),
+        ("at 10.0.\u20600.1", "at <IP_ADDRESS>"),
+        ("mail ann\uff20example.com", "mail <EMAIL_ADDRESS>"),
+        ("\U0001f469\u200d\U0001f467 \u2764\ufe0f, \u4f60\u597d\uff0c\u4e0a\u6d77\uff01", None),
+    ],
+)
+def test_what_cannot_be_seen_or_looks_the_same_hides_nothing(text: str, masked: str | None) -> None:
+    assert filtered(text, checks(pii(*ENTITIES)), "output") == (text if masked is None else masked)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Gl\u043ebex", "gl\u200bobex", "\uff27\uff4c\uff4f\uff42\uff45\uff58", "\U0001d406lobex", "GL\u039fBEX"],
+)
+def test_finds_a_word_however_it_is_written(text: str) -> None:
+    guardrail = checks(
+        {"name": "Keyword Filter", "config": {"keywords": ["Globex", "\u0433\u043b\u043e\u0431\u0443\u0441"]}}
+    )
+    for written in (text, "\u0413\u041b\u041e\u0411\u0423\u0421"):
+        with pytest.raises(GuardrailTriggered):
+            filtered(f"We like {written}.", guardrail, "output")
+    assert filtered("\u0433\u043b\u043e\u0431\u0430\u043b globe", guardrail, "output")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"key": "\\u0073k-proj-abcdefghijklmnop"}',
+        '{"sk-proj-abcdefghijklmnop": 1}',
+        '{"key": "sk-proj-abcdefghijklmnop", "key": "harmless"}',
+        '[{"a": ["sk-proj-abcdefghijklmnop"]}]',
+        f'{"[" * 900}"sk-proj-abcdefghijklmnop"{"]" * 900}',
+        "sk-proj-abcdefghijklmnop",
+    ],
+)
+def test_looks_into_the_arguments_of_calls_as_they_are_read(arguments: str) -> None:
+    with pytest.raises(GuardrailTriggered):
+        filtered_arguments(arguments, checks({"name": "Secret Keys"}))
+
+
+async def test_finds_what_is_split_over_the_parts_of_a_message() -> None:
+    config = GuardrailConfig.model_validate({"pre_flight": {"guardrails": [pii(*ENTITIES)]}})
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+    parts = [{"type": "input_text", "text": text} for text in ("My card: 4111 1111", " 1111 1111, thanks")]
+    clean = await MessageGuard(config).parts([parts[0], image, parts[1]])
+    assert clean == [{"type": "input_text", "text": "My card: <CREDIT_CARD>, thanks"}, image]
+    apart = [parts[0], image, {"type": "input_text", "text": "and no more"}]
+    assert await MessageGuard(config).parts(apart) == apart
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+async def test_masks_files_that_are_text_in_their_own_encoding(encoding: str) -> None:
+    config = GuardrailConfig.model_validate({"pre_flight": {"guardrails": [pii(*ENTITIES)]}})
+
+    def item(text: str) -> dict[str, Any]:
+        data = base64.b64encode(text.encode(encoding)).decode()
+        part = {"type": "input_file", "filename": "a.csv", "file_data": f"data:text/csv;base64,{data}"}
+        return {"role": "user", "content": [part]}
+
+    (clean,) = await MessageGuard(config).files([item("M\u00fcller,4111 1111 1111 1111\n")])
+    assert clean == item("M\u00fcller,<CREDIT_CARD>\n")
+    pdf = {"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0xLjcK4uPP0w=="}
+    binary = {"role": "user", "content": [pdf]}
+    assert await MessageGuard(config).files([binary]) == [binary]
 
 
 @pytest.mark.parametrize("preset", PRESETS)

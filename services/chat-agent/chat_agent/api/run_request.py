@@ -13,7 +13,7 @@ from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.agent_definitions.variables import check_values
 from chat_agent.api.deadlines import transaction
 from chat_agent.api.message_lengths import check_length
-from chat_agent.api.variables import mask_values, versions_of_calls
+from chat_agent.api.variables import versions_of_calls
 from chat_agent.attachments.references import resolve_files
 from chat_agent.attachments.uploads import Blob, resolve_uploads
 from chat_agent.errors import GuardrailTriggered
@@ -21,7 +21,7 @@ from chat_agent.execution.manager import RunManager
 from chat_agent.guardrails.audit import record_triggered
 from chat_agent.guardrails.messages import MessageGuard
 from chat_agent.models import Run
-from chat_agent.runs.options import NO_OPTIONS, RunOptions
+from chat_agent.runs.options import NO_OPTIONS, ClientTool, RunOptions
 from chat_agent.schemas import ChatRequest
 
 Persistence = Literal["permanent", "temporary", "none"]
@@ -114,16 +114,43 @@ async def recorded_refusals(
 
 async def mask_request(guard: MessageGuard, request: RunRequest) -> RunRequest:
     """Return a request with the masks of one guard; raises GuardrailTriggered."""
-    message, variables = request.chat.message, request.chat.variables
-    chat = request.chat.model_copy(
-        update={"message": await guard.text(message), "variables": await mask_values(guard, variables)}
-    )
+    content = await guard.parts(request.content)
+    # Where there are parts, their texts are the message.
+    texts = [text for part in content if (text := part.get("text"))]
+    message = "\n".join(texts) if content else await guard.text(request.chat.message)
+    variables = await guard.json(request.chat.variables)
+    chat = request.chat.model_copy(update={"message": message, "variables": variables})
+    is_dry_run = request.selection is not None and request.selection.is_dry_run
     return replace(
         request,
         chat=chat,
-        content=await guard.parts(request.content),
+        content=content,
         prelude=await guard.history(request.prelude),
         tool_outputs=await guard.history(request.tool_outputs),
+        # The tools of a dry run are those of its definition.
+        options=request.options if is_dry_run else await mask_options(guard, request.options),
+    )
+
+
+async def mask_options(guard: MessageGuard, options: RunOptions) -> RunOptions:
+    """Return options with the masks of what models read of them; raises GuardrailTriggered."""
+    output = options.output
+    if output is not None:
+        await guard.require_clean(output.name)
+        output = output.model_copy(update={"json_schema": await guard.json(output.json_schema)})
+    tools = [await mask_tool(guard, tool) for tool in options.tools]
+    changes = {"output": output, "tools": tools} if output is not None or tools else {}
+    return options.model_copy(update=changes)
+
+
+async def mask_tool(guard: MessageGuard, tool: ClientTool) -> ClientTool:
+    """Return a tool of the caller with the masks of what models read of it; raises GuardrailTriggered."""
+    await guard.require_clean(tool.name)
+    return tool.model_copy(
+        update={
+            "description": await guard.text(tool.description),
+            "parameters": await guard.json(tool.parameters),
+        }
     )
 
 

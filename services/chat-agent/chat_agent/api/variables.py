@@ -7,9 +7,8 @@ from servicekit.auth.tokens import Principal
 
 from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.execution.manager import RunManager
-from chat_agent.guardrails.messages import MessageGuard
 from chat_agent.runs import store
-from chat_agent.schemas import ChatRequest, VariableValue
+from chat_agent.schemas import ChatRequest
 
 
 async def versions_of_calls(
@@ -30,10 +29,3 @@ async def versions_of_calls(
         else:
             return selected
     return await manager.selector.restore(run)
-
-
-async def mask_values(guard: MessageGuard, values: Mapping[str, VariableValue]) -> dict[str, VariableValue]:
-    """Return values with the masks of a guard, since instructions repeat them; raises GuardrailTriggered."""
-    return {
-        name: await guard.text(value) if isinstance(value, str) else value for name, value in values.items()
-    }

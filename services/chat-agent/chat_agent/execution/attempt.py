@@ -39,6 +39,7 @@ from chat_agent.guardrails.taint import Taint
 from chat_agent.guardrails.text_filter import is_about_message
 from chat_agent.memory.run_memory import memory_of
 from chat_agent.model import failures
+from chat_agent.model.caller_texts import CALLER, Caller
 from chat_agent.model.fallbacks import ON_FALLBACK
 from chat_agent.model.provider import ERROR_HANDLERS
 from chat_agent.model.request import CALLER_SETTINGS
@@ -47,7 +48,7 @@ from chat_agent.models import Run, RunStatus
 from chat_agent.provider_keys.keys import has_own_key
 from chat_agent.runs import superseded
 from chat_agent.runs.nested_calls import NestedCalls
-from chat_agent.runs.options import RunOptions
+from chat_agent.runs.options import NO_OPTIONS, RunOptions
 from chat_agent.runs.outcome import Outcome, with_failure
 from chat_agent.runs.tool_calls import ToolCallJournal, missing_items, outcome_unknown_message
 
@@ -118,6 +119,8 @@ class Attempt:
         """Return how the run ends or what it waits for; raises only Superseded."""
         CALLER_SETTINGS.set(setting_names(self._options.model_settings))
         ON_FALLBACK.set(self._fell_back)
+        # A dry run has the tools of its definition in place of a caller's.
+        CALLER.set(Caller(self.run.tenant_id, NO_OPTIONS if self.run.definition else self._options))
         try:
             await self._load_agents()
             await self._restore(is_new_conversation=is_new_conversation)

@@ -84,7 +84,7 @@ class RunManager:
         self.claim_due = asyncio.Event()
         self.redis = resources.redis
         self.catalogue = Catalogue.from_settings(settings)
-        self._models = provider.build_provider(settings)
+        self._models = provider.build_provider(settings, resources.redis)
         self.selector = AgentSelector(resources.database)
         self.plain_calls = self._models.plain_calls
         self.provider_keys = ProviderKeys(resources.database, settings.secret_keys)

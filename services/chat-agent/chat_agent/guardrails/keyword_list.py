@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import regex
 
+from chat_agent.guardrails.reading import Reading
+
 # A run of letters and digits, or any other character.
 TOKENS = regex.compile(r"[a-z0-9]++|.", regex.DOTALL)
 RUN = regex.compile(r"[a-z0-9]*+")
@@ -61,11 +63,11 @@ class State:
 
 
 class KeywordPattern:
-    """A list of words, searched as a regular expression is."""
+    """A list of words, searched as a regular expression is, in a text as it reads."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self._first = State()
-        words_tokens = [TOKENS.findall(folded(word)) for word in words]
+        words_tokens = [TOKENS.findall(folded(Reading.of(word).text)) for word in words]
         for tokens in words_tokens:
             self._add(tokens)
         self._link()

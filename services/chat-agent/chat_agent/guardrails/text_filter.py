@@ -1,19 +1,20 @@
 """Checks a text that arrives in pieces: what may belong to a match is held back until that is known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import orjson
 import regex
 from servicekit.errors import ServiceError
 
 from chat_agent.errors import GuardrailTriggered, GuardrailUnavailable
 from chat_agent.guardrails.checks import Check
 from chat_agent.guardrails.keyword_list import Occurrence
+from chat_agent.guardrails.reading import Reading, last_visible
 from chat_agent.json_values import map_json
 from chat_agent.schemas import Stage
 
-# Patterns look at the character before a match.
-CONTEXT = 1
 # A match may go on after separators: two and a digit in a phone number.
 LOOKAHEAD = 3
 
@@ -35,8 +36,19 @@ def triggered(guardrail: str, stage: Stage) -> GuardrailTriggered:
 
 def is_about_message(failure: ServiceError) -> bool:
     """Return whether a failure says that what a person wrote is not allowed, or could not be checked."""
-    is_guardrails = isinstance(failure, GuardrailTriggered | GuardrailUnavailable)
-    return is_guardrails and failure.extensions.get("stage") in {"pre_flight", "input"}
+    if not isinstance(failure, GuardrailTriggered | GuardrailUnavailable):
+        return False
+    return failure.is_about_request or failure.extensions.get("stage") in {"pre_flight", "input"}
+
+
+@contextmanager
+def about_request() -> Iterator[None]:
+    """Say of a guardrail's error, whatever its stage, that it is about what the caller sent."""
+    try:
+        yield
+    except (GuardrailTriggered, GuardrailUnavailable) as error:
+        error.is_about_request = True
+        raise
 
 
 class CheckFilter:
@@ -45,31 +57,33 @@ class CheckFilter:
     def __init__(self, check: Check, stage: Stage) -> None:
         self._check = check
         self._stage = stage
-        # What was passed on last, for the context, and what is held back.
+        # The character that was passed on last, which patterns look at, and what is held back.
         self._text = ""
         self._start = 0
 
     def feed(self, text: str, *, is_last: bool = False) -> str:
         """Add a piece; return what may be passed on. Raises GuardrailTriggered."""
         self._text += text
+        reading = Reading.of(self._text)
         passed: list[str] = []
         position = self._start
-        while match := self._check.pattern.search(self._text, position, partial=not is_last):
-            if not is_last and match.end() > len(self._text) - LOOKAHEAD:
-                return self._pass(passed, match.start())
-            position = self._judge(match, passed)
+        while match := self._check.pattern.search(reading.text, position, partial=not is_last):
+            if not is_last and match.end() > len(reading.text) - LOOKAHEAD:
+                return self._pass(passed, reading.start(match.start()))
+            position = self._judge(match, reading, passed)
         return self._pass(passed, len(self._text))
 
-    def _judge(self, match: regex.Match[str] | Occurrence, passed: list[str]) -> int:
+    def _judge(self, match: regex.Match[str] | Occurrence, reading: Reading, passed: list[str]) -> int:
         """Mask a match, or end the run for it, where it is valid; return where to look on."""
         length = self._check.measure(match[0])
         if not length:
             return match.start() + 1
         if self._check.mask is None:
             raise self._triggered()
-        passed += (self._text[self._start : match.start()], self._check.mask)
-        self._start = match.start() + length
-        return self._start
+        end = match.start() + length
+        passed += (self._text[self._start : reading.start(match.start())], self._check.mask)
+        self._start = reading.end(end)
+        return end
 
     def _triggered(self) -> GuardrailTriggered:
         return triggered(self._check.guardrail, self._stage)
@@ -77,8 +91,8 @@ class CheckFilter:
     def _pass(self, passed: list[str], end: int) -> str:
         """Return what was passed, with what follows up to a position; hold the rest back."""
         passed.append(self._text[self._start : end])
-        first = max(0, end - CONTEXT)
-        self._text, self._start = self._text[first:], end - first
+        context = last_visible(self._text[:end])
+        self._text, self._start = context + self._text[end:], len(context)
         return "".join(passed)
 
 
@@ -120,3 +134,15 @@ def filtered_json(value: Any, checks: Sequence[Check], stage: Stage) -> Any:
         return value if clean == text else clean
 
     return map_json(value, with_masks)
+
+
+def filtered_arguments(arguments: str, checks: Sequence[Check]) -> str:
+    """Return the arguments of a call with their masks; raises GuardrailTriggered."""
+    try:
+        value = orjson.loads(arguments)
+        clean = filtered_json(value, checks, "tool")
+    except (orjson.JSONDecodeError, RecursionError):
+        return filtered(arguments, checks, "tool")
+    whole = arguments if clean == value else orjson.dumps(clean).decode()
+    # Of members with the same name, only the last one is in the value.
+    return whole if filtered(whole, checks, "tool") == whole else orjson.dumps(clean).decode()

@@ -12,12 +12,12 @@ from openai.types.responses import ResponseCompletedEvent
 from chat_agent.event_log.recovery import HANDOFF
 from chat_agent.guardrails.checks import Check, checks_of
 from chat_agent.guardrails.config import GuardrailConfig
-from chat_agent.guardrails.messages import MessageGuard, newest_message, turns_of
-from chat_agent.guardrails.text_filter import TextFilter, filtered
+from chat_agent.guardrails.messages import MESSAGE, MessageGuard, newest_message, turns_of
+from chat_agent.guardrails.text_filter import TextFilter, about_request, filtered, filtered_arguments
+from chat_agent.model.caller_texts import CALLER, foreign_outputs, said_by_caller
 from chat_agent.model.judge import IS_JUDGING, Judges
 from chat_agent.model.request import ModelRequest
 from chat_agent.model.streamed import StreamedModel
-from chat_agent.model.tool_guard import filtered_arguments
 
 DELTAS = frozenset(
     {
@@ -44,7 +44,7 @@ class GuardedModel(StreamedModel):
         self._output_checks, self._tool_checks = checks_of(config.output), checks_of(config.tool)
         self._judges = judges
         self._is_agents = is_agents
-        self._newest = MessageGuard(config.model_copy(update={"tool": GuardrailConfig().tool}))
+        self._newest = MessageGuard(config)
         self._earlier = MessageGuard(config, masks_only=True)
 
     async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncGenerator[TResponseStreamEvent, None]:
@@ -80,23 +80,39 @@ class GuardedModel(StreamedModel):
         async with aclosing(self._send(request)) as events:
             async for event in events:
                 for passed in guard.pass_on(event):
+                    if isinstance(passed, ResponseCompletedEvent):
+                        await self._judges.remember_answer(answer_of(passed.response.output))
                     yield passed
 
     async def _checked(self, request: ModelRequest) -> ModelRequest:
         """Return a request that may be sent; raises GuardrailTriggered, GuardrailUnavailable."""
         items = items_of(request)
         newest = newest_message(items)
-        if self._is_agents and not self._newest.is_empty:
-            items = [
-                *await self._earlier.history(items[:newest]),
-                *await self._newest.history(items[newest:]),
-            ]
+        is_first = self._is_first_call(items)
+        if not self._newest.is_empty:
+            items = await self._masked(items, newest)
             request = replace(request, input=items)
-        if self._is_first_call(items):
-            *turns, text = turns_of(items[: newest + 1]) or [""]
-            for stage in ("pre_flight", "input"):
-                await self._judges.check(stage, text.removeprefix("user: "), turns)
+        if self._is_agents and is_first:
+            for text in CALLER.get().texts:
+                await self._newest.text(text)
+        said, turns = said_by_caller(items), turns_of(items[:newest])
+        for stage in MESSAGE:
+            await self._judges.check_messages(stage, said, turns, is_new=is_first)
+        outputs = foreign_outputs(request, items)
+        with about_request():
+            await self._judges.check_outputs(outputs.of_caller, turns_of(items))
+        await self._judges.check_outputs(outputs.of_others, turns_of(items))
         return request
+
+    async def _masked(self, items: Sequence[Any], newest: int) -> list[Any]:
+        """Return items with the masks of files; where this is for an agent, with all of its masks.
+
+        Those of the service are in the items since the run began, but not in files, which are stored as sent.
+        """
+        items = await self._newest.files(items)
+        if not self._is_agents:
+            return items
+        return [*await self._earlier.history(items[:newest]), *await self._newest.history(items[newest:])]
 
     def _is_first_call(self, items: Sequence[Any]) -> bool:
         """Return whether nothing has been answered to the newest message, or not by this agent."""
@@ -111,12 +127,16 @@ class GuardedModel(StreamedModel):
         last = events[-1] if events else None
         output = last.response.output if isinstance(last, ResponseCompletedEvent) else []
         turns = turns_of(items_of(request))
-        parts = [part for item in output if item.type == "message" for part in parts_of(item)]
-        text = "".join(getattr(part, "text", None) or getattr(part, "refusal", None) or "" for part in parts)
-        await self._judges.check("output", text, turns)
+        await self._judges.check("output", answer_of(output), turns)
         for item in output:
             if item.type == "function_call" and not item.name.startswith(HANDOFF):
                 await self._judges.check("tool", f"{item.name}({item.arguments})", turns)
+
+
+def answer_of(output: Sequence[Any]) -> str:
+    """Return the text of an answer."""
+    parts = [part for item in output if item.type == "message" for part in parts_of(item)]
+    return "".join(getattr(part, "text", None) or getattr(part, "refusal", None) or "" for part in parts)
 
 
 def items_of(request: ModelRequest) -> list[Any]:

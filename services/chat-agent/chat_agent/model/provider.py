@@ -21,6 +21,7 @@ from agents.models import get_default_model_settings
 from agents.tracing import set_trace_provider
 from agents.tracing.provider import DefaultTraceProvider
 from openai import AsyncOpenAI
+from redis.asyncio import Redis
 
 from chat_agent.attachments.model_input import with_attachments
 from chat_agent.model import any_llm
@@ -29,6 +30,7 @@ from chat_agent.model.fast_client import FastClient
 from chat_agent.model.judge import Models
 from chat_agent.model.output_schema import RequestedOutput
 from chat_agent.model.own_clients import OwnClients
+from chat_agent.model.passed_texts import PassedTexts
 from chat_agent.model.plain_calls import PlainCalls
 from chat_agent.model.providers import Client, connect_others, name_at_openai
 from chat_agent.model.retry import ResilientModel
@@ -46,7 +48,7 @@ set_tracing_disabled(disabled=True)
 class Provider(ModelProvider):
     """Returns a model by its name, with all that stands by it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, redis: Redis) -> None:
         self._settings = settings
         self._limits = Limits(
             settings.model_first_token_timeout_seconds,
@@ -60,7 +62,7 @@ class Provider(ModelProvider):
         self._any_llm: dict[str, any_llm.AnyLlmModel] = {}
         self.own_clients = OwnClients(settings)
         self.plain_calls = PlainCalls(settings, self.own_clients)
-        models = Models(self.get_model, self.plain_calls.send)
+        models = Models(self.get_model, self.plain_calls.send, PassedTexts(redis))
         self.guardrails = ServiceGuardrails(settings.guardrails, models)
         self._second = self._main
         if settings.model_fallback_base_url:
@@ -148,9 +150,9 @@ def build_client(settings: Settings, base_url: str, api_key: str) -> AsyncOpenAI
     return AsyncOpenAI(api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout)
 
 
-def build_provider(settings: Settings) -> Provider:
+def build_provider(settings: Settings, redis: Redis) -> Provider:
     """Build the provider."""
-    return Provider(settings)
+    return Provider(settings, redis)
 
 
 def refusal_as_answer(failure: RunErrorHandlerInput[Any]) -> RunErrorHandlerResult | None:

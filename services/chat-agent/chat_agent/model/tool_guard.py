@@ -3,12 +3,9 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import orjson
-
 from chat_agent.guardrails.checks import Check, checks_of
 from chat_agent.guardrails.config import GuardrailConfig
 from chat_agent.guardrails.messages import Item, masked, turns_of
-from chat_agent.guardrails.text_filter import filtered, filtered_json
 from chat_agent.model.judge import Judges
 
 
@@ -30,15 +27,5 @@ class ToolGuard:
         """Return an output with its masks; raises GuardrailTriggered, GuardrailUnavailable."""
         text = await masked(text, self.checks, "tool")
         if self.judges.injection or self.judges.checks.get("tool"):
-            await self.judges.check_output(text, turns_of(await items()))
+            await self.judges.check_outputs([text], turns_of(await items()))
         return text
-
-
-def filtered_arguments(arguments: str, checks: Sequence[Check]) -> str:
-    """Return the arguments of a call with their masks; raises GuardrailTriggered."""
-    try:
-        value = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        return filtered(arguments, checks, "tool")
-    clean = filtered_json(value, checks, "tool")
-    return arguments if clean == value else orjson.dumps(clean).decode()

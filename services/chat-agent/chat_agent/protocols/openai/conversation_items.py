@@ -71,9 +71,9 @@ def list_of(items: Sequence[Mapping[str, Any]], *, has_more: bool) -> Json:
     }
 
 
-def new_items(turns: Sequence[Turn]) -> list[StoredItem]:
+def new_items(items: Sequence[Json]) -> list[StoredItem]:
     """Return what a client adds to a conversation, with ids."""
-    return [StoredItem(id=uuid4().hex, data=data_of(turn)) for turn in turns]
+    return [StoredItem(id=uuid4().hex, data=item) for item in items]
 
 
 def data_of(turn: Turn) -> Json:

@@ -1,5 +1,6 @@
 """The routes of conversations that OpenAI's clients speak to."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -10,13 +11,16 @@ from servicekit.auth.dependencies import require
 from servicekit.auth.tokens import Principal
 
 from chat_agent.api.dependencies import ManagerDep, Reader, Writer
-from chat_agent.clients.conversation import ConversationClient, NotedConversation
+from chat_agent.api.run_request import recorded_refusals
+from chat_agent.clients.conversation import ConversationClient, NotedConversation, StoredItem
 from chat_agent.errors import ConversationNotFound
+from chat_agent.execution.manager import RunManager
 from chat_agent.protocols.openai import errors
 from chat_agent.protocols.openai.conversation_items import (
     ITEM_NAME,
     ItemQuery,
     Json,
+    data_of,
     item_of,
     list_of,
     new_items,
@@ -87,7 +91,7 @@ async def create_openai_conversation(
     body: NewConversation, caller: Writer, manager: ManagerDep
 ) -> JSONResponse:
     """Create a conversation, with its first items if there are any."""
-    items = new_items(turns_of(body.items or [], "items"))
+    items = await checked_items(manager, caller, body.items or [])
     client, conversation_id = manager.conversation_client(caller), uuid4()
     created = await client.create(conversation_id, body.metadata or {})
     if items:
@@ -143,7 +147,7 @@ async def add_items(
 ) -> JSONResponse:
     """Add items to a conversation."""
     conversation_id = conversation_id_of(name)
-    items = new_items(turns_of(body.items, "items"))
+    items = await checked_items(manager, caller, body.items)
     await manager.conversation_client(caller).add_items(conversation_id, items)
     return JSONResponse(list_of([item_of(one) for one in items], has_more=False))
 
@@ -167,6 +171,15 @@ async def delete_item(
     client: ConversationClient = manager.conversation_client(caller)
     await client.delete_item(conversation_id, stored_id(item_id))
     return JSONResponse(conversation_object(await client.get(conversation_id)))
+
+
+async def checked_items(
+    manager: RunManager, caller: Principal, items: Sequence[InputItem]
+) -> list[StoredItem]:
+    """Return what a client adds, with the masks of the service; raises GuardrailTriggered, recorded."""
+    data = [data_of(turn) for turn in turns_of(items, "items")]
+    async with recorded_refusals(manager, caller):
+        return new_items(await manager.guard.history(data))
 
 
 def conversation_object(conversation: NotedConversation) -> Json:
