@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ import pytest
 from pydantic import JsonValue
 
 from testkit import busy_machine
+from testkit.eventually import MAX_START_SECONDS, until
 
 
 class ForkServer:
@@ -52,10 +54,11 @@ class ForkServer:
         log: Path,
         argv: Sequence[str] = (),
         folder: Path | None = None,
+        errors: Path | None = None,
     ) -> int:
         """Run a program, the first one unless `argv` names one, in this environment and folder.
 
-        Its output is appended to a log. Return its process id.
+        Its output is appended to a log, that of errors to another if there is one. Return its process id.
         """
         pid = self._call(
             {
@@ -63,10 +66,23 @@ class ForkServer:
                 "environment": dict(environment),
                 "folder": str(folder or Path.cwd()),
                 "log": str(log),
+                "errors": str(errors or log),
             }
         )
         assert isinstance(pid, int)
         return pid
+
+    def run(
+        self, argv: Sequence[str], environment: Mapping[str, str], seconds: float = MAX_START_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end, as `subprocess.run` does with `capture_output`."""
+        with TemporaryDirectory() as folder:
+            output, errors = Path(folder, "output"), Path(folder, "errors")
+            pid = self.start(environment, output, argv, errors=errors)
+            until(lambda: self.poll(pid) is not None, seconds)
+            code = self.poll(pid)
+            assert code is not None
+            return subprocess.CompletedProcess(argv, code, output.read_text(), errors.read_text())
 
     def poll(self, pid: int) -> int | None:
         """Return the exit code of a process, or None while it runs."""
@@ -99,7 +115,7 @@ def serve(programs: Sequence[str]) -> None:
         if "poll" in request:
             answer = poll(request["poll"], exit_codes)
         elif not (answer := os.fork()):
-            become(request["environment"], request["folder"], request["log"])
+            become(request["environment"], request["folder"], request["log"], request["errors"])
             run(request["argv"])
             return
         sys.stdout.write(f"{json.dumps(answer)}\n")
@@ -141,15 +157,15 @@ def poll(pid: int, exit_codes: dict[int, int]) -> int | None:
     return exit_codes[pid]
 
 
-def become(environment: Mapping[str, str], folder: str, log: str) -> None:
-    """Replace environment and folder of the process, and its input and output by a log."""
+def become(environment: Mapping[str, str], folder: str, log: str, errors: str) -> None:
+    """Replace environment and folder of the process, its input by nothing and its output by logs."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    with open(os.devnull) as nothing, open(log, "ab") as output:
+    with open(os.devnull) as nothing, open(log, "ab") as output, open(errors, "ab") as error_output:
         os.dup2(nothing.fileno(), 0)
         os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
+        os.dup2(error_output.fileno(), 2)
 
 
 if __name__ == "__main__":

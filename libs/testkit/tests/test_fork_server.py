@@ -25,15 +25,15 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a program that notes under which name it is imported, says how it was started, and fails."""
-    path = tmp_path / "program.py"
-    path.write_text(PROGRAM.format(imports=str(tmp_path / "imports")))
+    path = tmp_path_factory.mktemp("program") / "program.py"
+    path.write_text(PROGRAM.format(imports=str(path.with_name("imports"))))
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(program: Path) -> Iterator[ForkServer]:
     with ForkServer(program, "json.tool") as server:
         yield server
@@ -64,6 +64,14 @@ def test_a_program_has_its_own_arguments_environment_and_folder(
     assert error == "too hot"
 
 
+def test_a_program_runs_to_its_end_with_its_output_and_its_errors_apart(
+    server: ForkServer, program: Path
+) -> None:
+    done = server.run([str(program), "--on"], {"EXIT": "too hot"})
+    assert (done.returncode, done.stderr) == (1, "too hot\n")
+    assert json.loads(done.stdout)["argv"] == [str(program), "--on"]
+
+
 def test_a_module_runs_as_python_m_runs_it(
     server: ForkServer, start: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -74,10 +82,13 @@ def test_a_module_runs_as_python_m_runs_it(
 
 
 def test_the_first_program_runs_as_often_as_it_is_started_and_is_imported_before(
-    server: ForkServer, start: Callable[..., int], tmp_path: Path
+    server: ForkServer, start: Callable[..., int], program: Path
 ) -> None:
+    imports = program.with_name("imports")
+    before = imports.read_text()
     assert [exit_code(server, start(EXIT="")) for _ in range(2)] == [1, 1]
-    assert (tmp_path / "imports").read_text().split() == ["<run_path>", "__main__", "__main__"]
+    assert before.split()[0] == "<run_path>"
+    assert imports.read_text() == f"{before}__main__ __main__ "
 
 
 def test_a_process_lives_until_it_is_killed(server: ForkServer, start: Callable[..., int]) -> None:
