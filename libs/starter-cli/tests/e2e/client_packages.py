@@ -49,9 +49,8 @@ def node_modules() -> Path:
     return installed("testkit-node") / "node_modules"
 
 
-def typescript(work: Path) -> Application:
-    """Compile the program, and the README's example, against the installed library."""
-    folder = installed_typescript(work)
+def typescript(folder: Path) -> Application:
+    """Compile the program, and the README's example, in a folder where the library is installed."""
     (example,) = EXAMPLE.findall((TYPESCRIPT / "README.md").read_text())
     (folder / "readme.ts").write_text(DECLARATIONS + example)
     for file in ("consumer.ts", "tsconfig.json"):

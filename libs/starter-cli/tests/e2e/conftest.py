@@ -1,10 +1,10 @@
 """The real stack, once for all of these tests, and people who use it through the gateway."""
 
 import math
+import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +22,10 @@ from starter_cli.events import RunEvent
 from starter_cli.stack import Stack
 from testkit import eventually
 from testkit.client_environments import available
+from testkit.fork_server import ForkServer
 from testkit.node_scripts import IS_AVAILABLE, has_browser
+
+from .client_packages import installed_typescript
 
 collect_ignore = [
     *([] if IS_AVAILABLE else ["test_event_source.py"]),
@@ -30,6 +33,8 @@ collect_ignore = [
     *([] if has_browser() else ["test_demo.py"]),
     *([] if has_browser() and "testkit-node" in available() else ["test_client_in_browser.py"]),
 ]
+Acme = Callable[..., subprocess.CompletedProcess[str]]
+
 PASSWORD = "seven purple walruses juggle"
 # What reaches its place as an event, or after a part was started again, may take so long.
 PATIENCE_SECONDS = 60
@@ -111,12 +116,6 @@ def http_client(url: str, **headers: str) -> httpx.Client:
     return httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False, event_hooks=hooks)
 
 
-def acme(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command of the operator's to its end."""
-    argv = [sys.executable, "-m", "starter_cli.app", *map(str, arguments)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
-
-
 @dataclass
 class Person:
     """Somebody at the gateway, signed in or not."""
@@ -182,10 +181,22 @@ class Inbox:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests that use the stack on one worker: one stack is enough."""
+    """Group the tests that use the stack on one worker: one stack is enough, and one server of commands."""
     for item in items:
-        if "stack" in getattr(item, "fixturenames", ()):
+        if {"stack", "acme"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.xdist_group("stack"))
+
+
+@pytest.fixture(scope="session")
+def acme() -> Iterator[Acme]:
+    """Return a function that runs a command of the operator's to its end; importing it is most of that."""
+    with ForkServer("starter_cli.app", "starter_cli.evaluations") as server:
+
+        def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+            argv = ["starter_cli.app", *map(str, arguments)]
+            return server.run(argv, {**os.environ, **environment}, COMMAND_SECONDS)
+
+        yield run
 
 
 @pytest.fixture(scope="session")
@@ -234,6 +245,12 @@ def owner(stack: Stack, the_owner: Person) -> Person:
     if time.monotonic() - the_owner.signed_in_at > 300:
         assert the_owner.sign_in(stack.owner.email, stack.owner.password).status_code == 200
     return the_owner
+
+
+@pytest.fixture(scope="session")
+def typescript_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the client library for TypeScript; to pack and install it takes ten seconds."""
+    return installed_typescript(tmp_path_factory.mktemp("typescript"))
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """Agents in files: planned, published all or none, and written again from what answers."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import pytest
 import yaml
 from starter_cli.stack import Stack
 
-from .conftest import COMMAND_SECONDS, Person, acme
+from .conftest import Acme, Person
 
 SALES: dict[str, Any] = {
     "name": "sales",
@@ -32,7 +30,9 @@ def write(folder: Path, *agents: dict[str, Any]) -> Path:
     return path
 
 
-def test_a_file_is_planned_published_and_exported(stack: Stack, owner: Person, tmp_path: Path) -> None:
+def test_a_file_is_planned_published_and_exported(
+    acme: Acme, stack: Stack, owner: Person, tmp_path: Path
+) -> None:
     path, data = write(tmp_path, SALES, RETURNS), ("--data", stack.data_dir.root)
     refused = acme("agents", "apply", "-f", path, *data)
     assert refused.returncode != 0
@@ -56,17 +56,14 @@ def test_a_file_is_planned_published_and_exported(stack: Stack, owner: Person, t
 
 
 def test_a_change_is_printed_and_a_problem_named_by_its_path(
-    stack: Stack, neighbour: Person, tmp_path: Path
+    acme: Acme, stack: Stack, neighbour: Person, tmp_path: Path
 ) -> None:
     token = neighbour.http.headers["Authorization"].removeprefix("Bearer ")
-    environment = {**os.environ, "ACME_URL": str(stack.gateway_url), "ACME_TOKEN": token}
+    environment = {"ACME_URL": stack.gateway_url, "ACME_TOKEN": token}
 
     def apply(*agents: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-m", "starter_cli.app", "agents", "apply", "--yes", "-f"]
-        words.append(str(write(tmp_path, *agents)))
-        return subprocess.run(
-            words, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
-        )
+        path = write(tmp_path, *agents)
+        return acme("agents", "apply", "--yes", "-f", path, **environment)
 
     assert apply({"name": "sales", "definition": {"instructions": "You sell."}}).returncode == 0
     changed = apply({"name": "sales", "definition": {"instructions": "You buy."}})
@@ -91,7 +88,7 @@ NO_FILES = [
 
 
 @pytest.mark.parametrize("text", NO_FILES)
-def test_what_is_no_file_of_agents_is_refused(tmp_path: Path, text: str) -> None:
+def test_what_is_no_file_of_agents_is_refused(acme: Acme, tmp_path: Path, text: str) -> None:
     path = tmp_path / "agents.yaml"
     path.write_text(text)
     refused = acme("agents", "apply", "-f", path)

@@ -5,11 +5,9 @@ from pathlib import Path
 from starter_cli.stack import Stack
 from testkit.node_scripts import open_client_in_tabs
 
-from .client_packages import installed_typescript
 
-
-def test_tabs_renew_and_end_their_session_together(stack: Stack, tmp_path: Path) -> None:
-    package = installed_typescript(tmp_path) / "node_modules" / "@acme" / "client"
+def test_tabs_renew_and_end_their_session_together(stack: Stack, typescript_folder: Path) -> None:
+    package = typescript_folder / "node_modules" / "@acme" / "client"
     owner = stack.owner
     seen = open_client_in_tabs(stack.gateway_url, owner.email, owner.password, package / "dist")
     assert len(seen["listed"]) == 2

@@ -24,7 +24,10 @@ def received(
     request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """Run the program, and break its connection where it says so; return what it printed."""
-    application: Application = getattr(client_packages, request.param)(tmp_path_factory.mktemp("client"))
+    if request.param == "typescript":
+        application = client_packages.typescript(request.getfixturevalue("typescript_folder"))
+    else:
+        application = client_packages.python(tmp_path_factory.mktemp("client"))
     with Proxy(urlsplit(stack.gateway_url).port or 80) as proxy:
         arguments = {
             "url": stack.gateway_url,

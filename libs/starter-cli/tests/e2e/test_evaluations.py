@@ -2,7 +2,7 @@
 
 import json
 import re
-import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 import yaml
 from starter_cli.stack import Stack
 
-from .conftest import Person, acme
+from .conftest import Acme, Person
 
 TIME = "What time is it in Europe/Berlin?"
 
@@ -26,16 +26,13 @@ def case(name: str, inputs: Any, *evaluators: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def evals(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("ACME_DATA", str(stack.data_dir.root))
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return acme("evals", *arguments)
-
-    return run
+def evals(acme: Acme, stack: Stack) -> Acme:
+    return partial(acme, "evals", ACME_DATA=str(stack.data_dir.root))
 
 
-def test_commands_leave_no_session(stack: Stack, owner: Person, evals: Any, tmp_path: Path) -> None:
+def test_commands_leave_no_session(
+    acme: Acme, stack: Stack, owner: Person, evals: Acme, tmp_path: Path
+) -> None:
     def sessions() -> set[str]:
         return {one["id"] for one in owner.http.get("/api/v1/auth/sessions").json()["items"]}
 
@@ -49,7 +46,7 @@ def test_commands_leave_no_session(stack: Stack, owner: Person, evals: Any, tmp_
     assert sessions() <= before
 
 
-def test_cases_see_tools_handoffs_and_cost_and_a_baseline_what_got_worse(evals: Any, tmp_path: Path) -> None:
+def test_cases_see_tools_handoffs_and_cost_and_a_baseline_what_got_worse(evals: Acme, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     good = case("time", TIME, {"CalledTools": ["current_time"]}, {"MaxCost": 1}, {"HandedOver": []})
     bad = case("other", "Hello", {"CalledTools": ["current_time"]}, {"MaxCost": 0.0000001})
@@ -75,7 +72,7 @@ def test_cases_see_tools_handoffs_and_cost_and_a_baseline_what_got_worse(evals: 
     assert "↓ time: CalledTools held before" in done.stdout
 
 
-def test_a_run_that_fails_or_waits_fails_its_case(evals: Any, tmp_path: Path, owner: Person) -> None:
+def test_a_run_that_fails_or_waits_fails_its_case(evals: Acme, tmp_path: Path, owner: Person) -> None:
     path = write(
         tmp_path,
         case("fails", "Hello [sandbox: error=401]"),
@@ -89,7 +86,7 @@ def test_a_run_that_fails_or_waits_fails_its_case(evals: Any, tmp_path: Path, ow
     assert owner.http.get(f"/api/v1/runs/{run_id}").json()["status"] == "cancelled"
 
 
-def test_the_cost_of_the_judge_is_apart(evals: Any, tmp_path: Path) -> None:
+def test_the_cost_of_the_judge_is_apart(evals: Acme, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     path = write(tmp_path, case("polite", "Hello", {"LLMJudge": "The answer is polite."}))
     assert "--judge" in evals("run", path).stderr
@@ -103,7 +100,7 @@ def test_the_cost_of_the_judge_is_apart(evals: Any, tmp_path: Path) -> None:
     assert "could not judge" not in done.stdout
 
 
-def test_a_corrected_answer_becomes_a_case(evals: Any, tmp_path: Path, owner: Person) -> None:
+def test_a_corrected_answer_becomes_a_case(evals: Acme, tmp_path: Path, owner: Person) -> None:
     path = tmp_path / "cases.yaml"
     path.write_text("# Ours.\ncases:\n  - name: first  # stays\n    inputs: Hello\n")
     answer = owner.http.post("/api/v1/chat", json={"message": "What is 2 + 2?"}).json()

@@ -7,7 +7,7 @@ import pytest
 from starter_cli.stack import Stack
 from starter_cli.stripe_setup import FEATURES
 
-from .conftest import Inbox, Person, acme, until
+from .conftest import Acme, Inbox, Person, until
 
 
 def chat(person: Person) -> tuple[int, str | None]:
@@ -79,7 +79,9 @@ def test_without_storage_nothing_crashes_and_all_goes_on_when_it_is_back(
     assert [stack.pid(service) for service in services] == before
 
 
-def test_the_ledger_catches_up_with_what_happened_while_it_was_away(stack: Stack, neighbour: Person) -> None:
+def test_the_ledger_catches_up_with_what_happened_while_it_was_away(
+    acme: Acme, stack: Stack, neighbour: Person
+) -> None:
     granted = acme(
         *("exec", "--data", stack.data_dir.root, "billing-webhook", "--", "python", "-m", "billing_webhook"),
         *("entitlements", "grant", neighbour.tenant_id, *FEATURES, "--reason", "a test"),

@@ -21,7 +21,7 @@ from starter_cli.paths import DataDir, Layout
 from starter_cli.ports import HOST, PortBlock, is_free
 from testkit.databases import query
 
-from .conftest import COMMAND_SECONDS, acme
+from .conftest import COMMAND_SECONDS
 
 # Takes the terminal at its standard input, as a shell does, and becomes the program that it is given.
 IN_TERMINAL = [
@@ -30,13 +30,18 @@ IN_TERMINAL = [
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     " os.execv(sys.argv[1], sys.argv[1:])",
 ]
-START = [sys.executable, "-m", "starter_cli.app", "start"]
+COMMAND = [sys.executable, "-m", "starter_cli.app"]
 
 
 def inbox_of(run: "Runner") -> str:
     found = re.search(r"^sandbox +(\S+)", run.said, re.MULTILINE)
     assert found, run.said
     return found[1]
+
+
+def stop(data: Path) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, "stop", "--data", str(data)]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=COMMAND_SECONDS, check=False)
 
 
 def read_until(terminal: int, words: bytes) -> bytes:
@@ -58,7 +63,8 @@ class Runner:
         self._process = subprocess.Popen(
             [
                 *([] if terminal is None else IN_TERMINAL),
-                *START,
+                *COMMAND,
+                "start",
                 "--data",
                 str(data),
                 "--port",
@@ -260,12 +266,12 @@ def test_the_stack_ends_when_nobody_reads_its_output_any_more(data: Path, port: 
 def test_stop_ends_a_stack_that_runs_in_another_terminal(data: Path, port: int) -> None:
     run = Runner(data, port)
     run.until_it_says("databases ")
-    stopped = acme("stop", "--data", data)
+    stopped = stop(data)
     assert stopped.returncode == 0, stopped.stdout
     assert f"Stopping process {run.pid} since" in stopped.stdout
     assert run.end() == 130
     assert run.left_behind() == []
-    again = acme("stop", "--data", data)
+    again = stop(data)
     assert (again.returncode, again.stdout) == (1, f"✗ Acme: it does not run on {data}\n")
 
 
