@@ -95,6 +95,13 @@ class Run(Base):
         Index("ix_runs_queue", "conversation_id", "position", postgresql_where=text("status = 'queued'")),
         Index("ix_runs_waiting", "waiting_until", postgresql_where=text("status = 'waiting'")),
         Index("ix_runs_ended_at", "ended_at"),
+        Index(
+            "ix_runs_tool_calls",
+            "tool_calls",
+            postgresql_using="gin",
+            postgresql_ops={"tool_calls": "jsonb_path_ops"},
+            postgresql_where=text("tool_calls <> '[]'"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

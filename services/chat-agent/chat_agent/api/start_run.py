@@ -19,6 +19,7 @@ from chat_agent.api.deadlines import start_deadline, transaction
 from chat_agent.api.decisions import checked_decisions
 from chat_agent.api.message_lengths import check_plan
 from chat_agent.api.run_request import History, RunRequest, prepare_request
+from chat_agent.api.server_calls import with_server_calls
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.files import copy_to_run
 from chat_agent.clients.billing import QuotaWarning, RunRef
@@ -70,6 +71,7 @@ async def start_run(
     agent = await selected_agent(manager, caller, request, conversation_id)
     model = manager.model_of(agent, caller.tenant_id)
     request = await prepare_request(manager, caller, request, agent, model)
+    request = await with_server_calls(manager, caller, request)
     new = {"conversation_id": conversation_id, "model": model}
     new |= {"agent_versions": agent.stored_versions, "definition": agent.stored_definition}
     values = {**new_run_values(caller, request, key), **new}

@@ -9,7 +9,7 @@ from uuid import UUID
 from servicekit.auth.tokens import Principal
 from servicekit.events.outbox import publish
 from servicekit.idempotency import IdempotencyConflict
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -183,6 +183,14 @@ async def find_call(
     """Return the run of the caller that called this tool of theirs, if one did in the conversation."""
     runs = own_runs_in(caller, conversation_id).where(Run.tool_calls.contains([{"call_id": call_id}]))
     return await newest(session, runs)
+
+
+async def find_caller(session: AsyncSession, caller: Principal, call_id: str) -> Run | None:
+    """Return the newest run of the caller that called this tool of theirs, in any conversation."""
+    called = Run.tool_calls.contains([{"call_id": call_id}])
+    own = select(Run).filter_by(tenant_id=caller.tenant_id, user_id=caller.user_id)
+    # The condition of the index, by which it is used, is no parameter.
+    return await newest(session, own.where(Run.tool_calls != text("'[]'"), called))
 
 
 async def find_last_caller(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Run | None:

@@ -46,6 +46,23 @@ def output_of(call: Any, output: str) -> Any:
     return {"role": "tool", "tool_call_id": call.id, "content": output}
 
 
+def choose(name: str) -> Any:
+    """Return the choice of a tool by its name."""
+    return {"type": "function", "function": {"name": name}}
+
+
+def model_input(client: OpenAI, name: str) -> list[str]:
+    """Return what the model was told for a completion or a response, in short."""
+    response = f"resp_{name.rpartition('-')[2].rpartition('_')[2]}"
+    items = client.responses.input_items.list(response, order="asc", limit=100).data
+    return [short(item.to_dict()) for item in items]
+
+
+def short(item: Any) -> str:
+    """Return who speaks, which tool is called, or that it is an output."""
+    return item.get("role") or item.get("name") or "output"
+
+
 class TestChatCompletions:
     def test_a_call_ends_the_completion_and_its_output_goes_on(self, client: OpenAI) -> None:
         first = client.chat.completions.create(model="triage", messages=ASK, tools=TOOLS)
@@ -93,6 +110,21 @@ class TestChatCompletions:
             tools=TOOLS,
         )
         assert second.choices[0].message.content
+        assert model_input(client, second.id) == ["user", "current_time", "output", "get_weather", "output"]
+
+    def test_a_tool_of_the_server_is_called_once_in_a_turn(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "user", "content": "[sandbox: call=get_weather, call=current_time]"}]
+        for choice, output in (("auto", "Fog"), (choose("get_stock"), "Sold"), ("auto", None)):
+            completion = client.chat.completions.create(
+                model="triage", messages=messages, tools=TOOLS, tool_choice=choice
+            )
+            message = completion.choices[0].message
+            messages += [message, *(output_of(call, output) for call in message.tool_calls or [])]
+        assert completion.choices[0].finish_reason == "stop"
+        # In the order in which the client has them; what it was not told of is before its next call.
+        assert model_input(client, completion.id) == [
+            *("user", "get_weather", "output", "current_time", "output", "get_stock", "output")
+        ]
 
     def test_in_a_conversation_that_remembers_the_call(self, client: OpenAI) -> None:
         start: Any = {"model": "triage", "tools": TOOLS, "messages": [{"role": "user", "content": REVIEW}]}
@@ -122,7 +154,7 @@ class TestChatCompletions:
         [
             ("none", []),
             ("required", ["get_stock"]),
-            ({"type": "function", "function": {"name": "get_stock"}}, ["get_stock"]),
+            (choose("get_stock"), ["get_stock"]),
         ],
     )
     def test_the_choice_of_a_tool_reaches_the_model(self, client: OpenAI, choice: Any, names: Any) -> None:
@@ -249,6 +281,15 @@ class TestResponses:
         ]
         second = client.responses.create(model="triage", input=input_, tools=RESPONSE_TOOLS)
         assert "Fog" in second.output_text
+
+    def test_a_tool_of_the_server_is_called_once_without_a_previous_response(self, client: OpenAI) -> None:
+        ask: Any = [{"role": "user", "content": "[sandbox: call=current_time, call=get_weather]"}]
+        first = client.responses.create(model="triage", input=ask, tools=RESPONSE_TOOLS)
+        [call] = [item for item in first.output if item.type == "function_call"]
+        output = {"type": "function_call_output", "call_id": call.call_id, "output": "Fog"}
+        sent: Any = [*ask, *(item.to_dict() for item in first.output), output]
+        second = client.responses.create(model="triage", input=sent, tools=RESPONSE_TOOLS)
+        assert model_input(client, second.id) == ["user", "current_time", "output", "get_weather", "output"]
 
     def test_the_agent_that_called_goes_on(self, client: OpenAI) -> None:
         first = client.responses.create(model="code_assistant", input=ASK, tools=RESPONSE_TOOLS)
