@@ -7,7 +7,7 @@ TEXT = repeating("a")
 
 
 def count(text: str, power: int, divisor: int = 1) -> int:
-    """Take as many steps as a text is long, to a power."""
+    """Count as many steps as a text is long, to a power."""
     return sum(1 for _ in range(len(text) ** power // divisor))
 
 

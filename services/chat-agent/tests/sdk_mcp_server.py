@@ -62,7 +62,7 @@ class SessionServer:
         return "the client is there"
 
     async def consent(self, context: Context[Any]) -> str:
-        """Ask a person."""
+        """Request the consent of a person."""
         return str(await context.elicit("Really?", Consent))
 
     async def wait(self, name: str) -> str:

@@ -41,11 +41,11 @@ def completion(*messages: Json, **more: Any) -> tuple[str, Json]:
     return "/v1/chat/completions", {"model": "triage", "messages": [*messages], **more}
 
 
-def said(role: str, content: Any, **more: Any) -> Json:
+def message(role: str, content: Any, **more: Any) -> Json:
     return {"role": role, "content": content, **more}
 
 
-HELLO = said("user", "Hello")
+HELLO = message("user", "Hello")
 WITH_FILE = [
     {"type": "input_text", "text": "Look"},
     {"type": "input_file", "filename": "a.csv", "file_data": FILE},
@@ -54,25 +54,25 @@ WITH_FILE = [
 REQUESTS: dict[str, tuple[str, Json]] = {
     "message": (CHAT, {"message": FLAGGED}),
     "streamed": (STREAM, {"message": FLAGGED}),
-    "instruction": completion(said("system", FLAGGED), HELLO),
-    "history": completion(said("user", FLAGGED), said("assistant", "Hm."), HELLO),
-    "made-up answer": completion(HELLO, said("assistant", FLAGGED), HELLO),
+    "instruction": completion(message("system", FLAGGED), HELLO),
+    "history": completion(message("user", FLAGGED), message("assistant", "Hm."), HELLO),
+    "made-up answer": completion(HELLO, message("assistant", FLAGGED), HELLO),
     "made-up call": completion(
         HELLO,
-        said("assistant", None, tool_calls=[{**CALL, "function": {"name": "shop", "arguments": FLAGGED}}]),
-        said("tool", "Done", tool_call_id="c1"),
+        message("assistant", None, tool_calls=[{**CALL, "function": {"name": "shop", "arguments": FLAGGED}}]),
+        message("tool", "Done", tool_call_id="c1"),
         HELLO,
     ),
     "output of a caller": completion(
         HELLO,
-        said("assistant", None, tool_calls=[CALL]),
-        said("tool", FLAGGED, tool_call_id="c1"),
+        message("assistant", None, tool_calls=[CALL]),
+        message("tool", FLAGGED, tool_call_id="c1"),
         tools=[TOOL],
     ),
     "tool": completion(
         HELLO, tools=[{"type": "function", "function": {"name": "shop", "description": FLAGGED}}]
     ),
-    "file": ("/v1/responses", {"model": "triage", "input": [said("user", WITH_FILE)]}),
+    "file": ("/v1/responses", {"model": "triage", "input": [message("user", WITH_FILE)]}),
     "answer": (CHAT, {"message": "Hello", "agent_type": "parrot"}),
     "streamed answer": (STREAM, {"message": "Hello", "agent_type": "parrot"}),
     "output": (CHAT, {"message": "Go [sandbox: call=fetch]", "agent_type": "fetcher"}),

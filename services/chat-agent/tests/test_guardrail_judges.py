@@ -32,7 +32,7 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"direct_models": models, "chat_rate_limit_per_minute": 1000})
 
 
-def said(role: str, content: str) -> Json:
+def message(role: str, content: str) -> Json:
     return {"role": role, "content": content}
 
 
@@ -55,7 +55,7 @@ def judged_texts(calls: list[Json]) -> list[str]:
     return found
 
 
-TURNS = [said(role, f"Word {number}") for number in range(6) for role in ("user", "assistant")]
+TURNS = [message(role, f"Word {number}") for number in range(6) for role in ("user", "assistant")]
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
@@ -63,12 +63,12 @@ def test_an_attack_is_judged_however_old_and_in_whoevers_name(
     admin: httpx.Client, member: httpx.Client, role: str
 ) -> None:
     published(admin, "support", guardrails=judged(max_turns=1))
-    assert complete(member, *TURNS, said("user", "Go on")).is_success
-    answer = complete(member, said(role, FLAGGED), *TURNS, said("user", "Go on"))
+    assert complete(member, *TURNS, message("user", "Go on")).is_success
+    answer = complete(member, message(role, FLAGGED), *TURNS, message("user", "Go on"))
     assert refusal_of(answer) == (400, "guardrail_triggered")
 
 
-def test_what_was_said_to_another_agent_is_judged_for_the_one_that_answers(
+def test_earlier_messages_to_another_agent_are_judged_for_the_one_that_answers(
     admin: httpx.Client, member: httpx.Client
 ) -> None:
     published(admin, "clerk")
@@ -92,13 +92,13 @@ def test_each_text_is_judged_once_and_each_turn_asks_once(
     admin: httpx.Client, member: httpx.Client, model_calls: list[Json]
 ) -> None:
     published(admin, "support", guardrails=judged(max_turns=2))
-    history: list[Json] = [said("system", "Be kind.")]
+    history: list[Json] = [message("system", "Be kind.")]
     texts = []
     for number in range(4):
-        history.append(said("user", f"Message {number}"))
+        history.append(message("user", f"Message {number}"))
         model_calls.clear()
         answer = complete(member, *history).json()["choices"][0]["message"]["content"]
-        history.append(said("assistant", answer))
+        history.append(message("assistant", answer))
         (text,) = judged_texts(model_calls)
         texts.append(text.split("\n\n"))
     # The message before counts again; the answers are those of a model of the service.
@@ -112,7 +112,7 @@ def test_a_run_without_judges_calls_its_model_alone(
 ) -> None:
     published(admin, "support", guardrails=guardrails("input", "Secret Keys"))
     model_calls.clear()
-    assert complete(member, *TURNS, said("user", "Go on")).is_success
+    assert complete(member, *TURNS, message("user", "Go on")).is_success
     assert len(model_calls) == 1
 
 
@@ -122,11 +122,11 @@ def test_a_long_text_is_judged_in_pieces(
     published(admin, "support", guardrails=judged())
     long = "word " * (3 * MAX_PIECE // 5)
     model_calls.clear()
-    assert complete(member, said("user", long)).is_success
+    assert complete(member, message("user", long)).is_success
     texts = judged_texts(model_calls)
     assert all(len(text) <= MAX_PIECE for text in texts)
     assert sum(map(len, texts)) >= len(long)
-    assert refusal_of(complete(member, said("user", f"{long}{FLAGGED}"))) == (400, "guardrail_triggered")
+    assert refusal_of(complete(member, message("user", f"{long}{FLAGGED}"))) == (400, "guardrail_triggered")
 
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "shop", "arguments": "{}"}}
@@ -142,7 +142,7 @@ def test_the_output_of_a_callers_tool_is_judged_and_not_stored(
     def give(output: str) -> httpx.Response:
         asked = {"role": "assistant", "content": None, "tool_calls": [CALL]}
         given = {"role": "tool", "tool_call_id": "c1", "content": output}
-        return complete(member, said("user", "Shop"), asked, given, tools=[TOOL])
+        return complete(member, message("user", "Shop"), asked, given, tools=[TOOL])
 
     assert give("It is open.").is_success
     assert refusal_of(give(f"{unique} {FLAGGED}")) == (400, "guardrail_triggered")
@@ -176,8 +176,8 @@ def test_a_text_that_passed_unjudged_is_judged_when_the_judge_is_back(
     admin: httpx.Client, member: httpx.Client, model_calls: list[Json]
 ) -> None:
     published(admin, "support", guardrails=judged(max_turns=1, on_error="allow"))
-    first = said("user", "First [sandbox: only=sandbox-small, error=400]")
-    later = [*TURNS, said("user", "Go on")]
+    first = message("user", "First [sandbox: only=sandbox-small, error=400]")
+    later = [*TURNS, message("user", "Go on")]
     assert complete(member, first).is_success
     model_calls.clear()
     assert complete(member, first, *later).is_success

@@ -437,7 +437,7 @@ def author(person: Person, tenant: UUID, shop_url: str) -> httpx.Client:
     return client
 
 
-def asked_for(client: httpx.Client) -> Json:
+def sign_in_parameters(client: httpx.Client) -> Json:
     """Return the parameters with which a person signs in."""
     return {name: value for name, (value,) in parse_qs(urlsplit(begin(client)).query).items()}
 
@@ -450,12 +450,12 @@ def test_a_client_is_registered_for_the_scopes_that_it_asks_for(
     # The server wants another, for which there is no client yet.
     accounts.access.clear()
     shop.scope = "list read"
-    assert asked_for(author)["scope"] == "list read"
+    assert sign_in_parameters(author)["scope"] == "list read"
     sign_in(author, accounts)
     assert [one["scope"] for one in accounts.registered] == ["read", "list read"]
     auth = {"type": "oauth", "redirect_uri": "https://app.example/mcp", "scopes": ["pay"]}
     put(author, shop_url, auth=auth).raise_for_status()
-    assert asked_for(author)["scope"] == "pay"
+    assert sign_in_parameters(author)["scope"] == "pay"
 
 
 def test_a_client_is_registered_where_scopes_are_not_known(
@@ -466,12 +466,12 @@ def test_a_client_is_registered_where_scopes_are_not_known(
     assert ["scope" in one for one in accounts.registered] == [False]
 
 
-def test_a_refresh_token_is_asked_for_where_that_is_a_scope(
+def test_a_refresh_token_is_requested_where_that_is_a_scope(
     author: httpx.Client, accounts: AuthorizationServer
 ) -> None:
-    assert "prompt" not in asked_for(author)
+    assert "prompt" not in sign_in_parameters(author)
     accounts.changes = {"scopes_supported": ["openid", "offline_access"]}
-    parameters = asked_for(author)
+    parameters = sign_in_parameters(author)
     assert (parameters["scope"], parameters["prompt"]) == ("read offline_access", "consent")
 
 
@@ -480,7 +480,7 @@ def test_a_token_is_for_what_the_server_calls_itself(
 ) -> None:
     shop.resource = shop_url.removesuffix("/mcp")
     accounts.lifetime = 0
-    assert asked_for(author)["resource"] == shop.resource
+    assert sign_in_parameters(author)["resource"] == shop.resource
     sign_in(author, accounts)
     assert accounts.authenticated_by[1]["resource"] == shop.resource
     assert refresh(author).status_code == 200
@@ -515,10 +515,10 @@ def test_a_client_whose_secret_has_expired_is_registered_anew(
     author: httpx.Client, accounts: AuthorizationServer
 ) -> None:
     accounts.registration = {"client_secret": "a-secret", "client_secret_expires_at": 1}
-    first = asked_for(author)["client_id"]
+    first = sign_in_parameters(author)["client_id"]
     accounts.registration = {"client_secret": "a-secret", "client_secret_expires_at": 0}
-    second = asked_for(author)["client_id"]
-    assert first != second == asked_for(author)["client_id"]
+    second = sign_in_parameters(author)["client_id"]
+    assert first != second == sign_in_parameters(author)["client_id"]
 
 
 def test_an_authorization_server_that_takes_assertions_only_is_not_used(

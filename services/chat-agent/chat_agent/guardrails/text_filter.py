@@ -43,7 +43,7 @@ def is_about_message(failure: ServiceError) -> bool:
 
 @contextmanager
 def about_request() -> Iterator[None]:
-    """Say of a guardrail's error, whatever its stage, that it is about what the caller sent."""
+    """Mark a guardrail's error, whatever its stage, as one about what the caller sent."""
     try:
         yield
     except (GuardrailTriggered, GuardrailUnavailable) as error:

@@ -46,7 +46,7 @@ def texts_of_options(options: RunOptions) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Said:
+class CallerText:
     """What a caller has written, a message or an instruction."""
 
     text: str
@@ -55,19 +55,21 @@ class Said:
     is_message: bool = False
 
 
-def said_by_caller(items: Sequence[Item]) -> list[Said]:
+def texts_of_caller(items: Sequence[Item]) -> list[CallerText]:
     """Return what the caller has written of a conversation, and has set for the run, in order.
 
     What stands in the name of the assistant counts, unless a model of this service has written it.
     """
-    said: list[Said] = []
+    written: list[CallerText] = []
     age = 0
     for item in reversed(items):
         role = item.get("role")
         if not is_written_by_model(item) and (text := text_of(item)):
-            said.append(Said(text if role == "user" else labelled(role or "call", text), age, role == "user"))
+            written.append(
+                CallerText(text if role == "user" else labelled(role or "call", text), age, role == "user")
+            )
         age += role in {"user", "assistant"}
-    return [*map(Said, CALLER.get().texts), *reversed(said)]
+    return [*map(CallerText, CALLER.get().texts), *reversed(written)]
 
 
 def labelled(role: str, text: str) -> str:

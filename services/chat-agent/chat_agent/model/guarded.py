@@ -14,7 +14,7 @@ from chat_agent.guardrails.checks import Check, checks_of
 from chat_agent.guardrails.config import GuardrailConfig
 from chat_agent.guardrails.messages import MESSAGE, MessageGuard, newest_message, turns_of
 from chat_agent.guardrails.text_filter import TextFilter, about_request, filtered, filtered_arguments
-from chat_agent.model.caller_texts import CALLER, foreign_outputs, said_by_caller
+from chat_agent.model.caller_texts import CALLER, foreign_outputs, texts_of_caller
 from chat_agent.model.judge import IS_JUDGING, Judges
 from chat_agent.model.request import ModelRequest
 from chat_agent.model.streamed import StreamedModel
@@ -95,9 +95,9 @@ class GuardedModel(StreamedModel):
         if self._is_agents and is_first:
             for text in CALLER.get().texts:
                 await self._newest.text(text)
-        said, turns = said_by_caller(items), turns_of(items[:newest])
+        written, turns = texts_of_caller(items), turns_of(items[:newest])
         for stage in MESSAGE:
-            await self._judges.check_messages(stage, said, turns, is_new=is_first)
+            await self._judges.check_messages(stage, written, turns, is_new=is_first)
         outputs = foreign_outputs(request, items)
         with about_request():
             await self._judges.check_outputs(outputs.of_caller, turns_of(items))

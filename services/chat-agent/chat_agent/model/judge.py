@@ -23,7 +23,7 @@ from chat_agent.guardrails.model_based import (
     PromptCheck,
 )
 from chat_agent.guardrails.text_filter import TEXTS, triggered
-from chat_agent.model.caller_texts import Said, labelled
+from chat_agent.model.caller_texts import CallerText, labelled
 from chat_agent.model.failures import LIMIT_ERRORS
 from chat_agent.model.json import Json
 from chat_agent.model.output_schema import RequestedOutput
@@ -101,7 +101,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Question:
-    """A text to check, and what was said before it."""
+    """A text to check, and what comes before it."""
 
     check: ModelBased
     text: str
@@ -131,36 +131,36 @@ class Judges:
     async def check(self, stage: Stage, text: str, turns: Sequence[str] = ()) -> None:
         """Check a text; raises GuardrailTriggered, GuardrailUnavailable."""
         checks = self.checks.get(stage, ())
-        await self._ask_all(stage, [one for check in checks for one in questions(check, text, turns)])
+        await self._send_all(stage, [one for check in checks for one in questions(check, text, turns)])
 
     async def check_messages(
-        self, stage: Stage, said: Sequence[Said], turns: Sequence[str], *, is_new: bool
+        self, stage: Stage, written: Sequence[CallerText], turns: Sequence[str], *, is_new: bool
     ) -> None:
         """Check what a caller has written, as far as it is new, with messages shortly before the newest one.
 
         Raises GuardrailTriggered, GuardrailUnavailable.
         """
-        texts = [one.text for one in said]
+        texts = [one.text for one in written]
         checks = self.checks.get(stage, ())
         unknown = [await self.models.passed.unknown(check, stage, texts) for check in checks]
-        asked = [
+        pending = [
             question
             for check, new in zip(checks, unknown, strict=True)
             if new or is_new
-            for question in questions(check, text_to_judge(said, new, max_turns_of(check)), turns)
+            for question in questions(check, text_to_judge(written, new, max_turns_of(check)), turns)
         ]
-        await self._ask_new(stage, asked, checks, unknown)
+        await self._send_new(stage, pending, checks, unknown)
 
     async def check_outputs(self, texts: Sequence[str], turns: Sequence[str]) -> None:
         """Check what tools give, as far as it is new; raises GuardrailTriggered, GuardrailUnavailable."""
         checks = [*self.checks.get("tool", ()), *self.injection] if texts else []
         unknown = [await self.models.passed.unknown(check, "tool", texts) for check in checks]
-        asked = [
+        pending = [
             question
             for check, new in zip(checks, unknown, strict=True)
             for question in questions(check, "\n\n".join(one for one in texts if one in new), turns)
         ]
-        await self._ask_new("tool", asked, checks, unknown)
+        await self._send_new("tool", pending, checks, unknown)
 
     async def remember_answer(self, text: str) -> None:
         """Remember an answer of a model: a client may send it back, which is then not judged."""
@@ -168,28 +168,28 @@ class Judges:
             for check in checks if stage in KINDS and text else ():
                 await self.models.passed.add(check, stage, {labelled("assistant", text)})
 
-    async def _ask_new(
+    async def _send_new(
         self,
         stage: Stage,
-        asked: Sequence[Question],
+        pending: Sequence[Question],
         checks: Sequence[ModelBased],
         unknown: Sequence[Collection[str]],
     ) -> None:
-        """Ask questions, and remember for each check the texts that it has passed."""
-        unchecked = await self._ask_all(stage, asked)
+        """Send questions, and remember for each check the texts that it has passed."""
+        unchecked = await self._send_all(stage, pending)
         for check, texts in zip(checks, unknown, strict=True):
             if check not in unchecked:
                 await self.models.passed.add(check, stage, texts)
 
-    async def _ask_all(self, stage: Stage, asked: Sequence[Question]) -> Sequence[ModelBased]:
-        """Ask all questions at once; return the checks that could not be made and need not be."""
-        if not asked:
+    async def _send_all(self, stage: Stage, pending: Sequence[Question]) -> Sequence[ModelBased]:
+        """Send all questions at once; return the checks that could not be made and need not be."""
+        if not pending:
             return []
         meter = METER.get()
         is_truncated = meter is not None and meter.is_truncated
         last_call = meter.last_call if meter is not None else None
         # Tasks of their own: what they set is not seen by the run.
-        tasks = [asyncio.create_task(self._check_one(one, stage)) for one in asked]
+        tasks = [asyncio.create_task(self._check_one(one, stage)) for one in pending]
         try:
             results = await asyncio.gather(*tasks)
         finally:
@@ -198,7 +198,7 @@ class Judges:
             await asyncio.wait(tasks)
             if meter is not None:
                 meter.is_truncated, meter.last_call = is_truncated, last_call
-        return [one.check for one, is_checked in zip(asked, results, strict=True) if not is_checked]
+        return [one.check for one, is_checked in zip(pending, results, strict=True) if not is_checked]
 
     async def _check_one(self, question: Question, stage: Stage) -> bool:
         """Return whether a text could be checked; raises GuardrailTriggered, GuardrailUnavailable."""
@@ -230,10 +230,12 @@ class Judges:
             answer: Any = await self.models.send("moderations", body)
             found = {name for name, is_found in answer["results"][0]["categories"].items() if is_found}
             return bool(found & {*check.config.categories} if check.config.categories else found)
-        verdict = await self._ask(check.name, check.config, stage, question)
+        verdict = await self._request_verdict(check.name, check.config, stage, question)
         return verdict.flagged and verdict.confidence >= check.config.confidence_threshold
 
-    async def _ask(self, name: str, config: ModelCheckConfig, stage: Stage, question: Question) -> Verdict:
+    async def _request_verdict(
+        self, name: str, config: ModelCheckConfig, stage: Stage, question: Question
+    ) -> Verdict:
         """Return the verdict of a model; raises ValidationError where its answer is none."""
         criterion = CRITERIA[name].replace("{details}", getattr(config, "system_prompt_details", ""))
         format_ = OutputFormat(
@@ -265,21 +267,21 @@ def max_turns_of(check: ModelBased) -> int:
     return getattr(check.config, "max_turns", MAX_TURNS)
 
 
-def text_to_judge(said: Sequence[Said], unknown: Set[str], max_turns: int) -> str:
+def text_to_judge(written: Sequence[CallerText], unknown: Set[str], max_turns: int) -> str:
     """Return what is judged: texts that are new, and the messages before the newest one, as far as they fit.
 
     These have passed before, and count again: an attempt may be spread over messages.
     """
-    newest = next((index for index in reversed(range(len(said))) if said[index].is_message), None)
-    chosen = {index for index, one in enumerate(said) if one.text in unknown or index == newest}
-    room = MAX_PIECE - sum(len(said[index].text) for index in chosen)
+    newest = next((index for index in reversed(range(len(written))) if written[index].is_message), None)
+    chosen = {index for index, one in enumerate(written) if one.text in unknown or index == newest}
+    room = MAX_PIECE - sum(len(written[index].text) for index in chosen)
     for index in reversed(range(newest or 0)):
-        one = said[index]
+        one = written[index]
         if one.is_message and one.age <= max_turns and index not in chosen:
             if (room := room - len(one.text)) < 0:
                 break
             chosen.add(index)
-    return "\n\n".join(said[index].text for index in sorted(chosen))
+    return "\n\n".join(written[index].text for index in sorted(chosen))
 
 
 def questions(check: ModelBased, text: str, turns: Sequence[str]) -> Iterator[Question]:

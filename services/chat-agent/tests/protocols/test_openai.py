@@ -196,7 +196,7 @@ class TestErrors:
         response = client.responses.create(model="triage", input=messages, store=False)
         assert 'wrote: "Continue your last message exactly where it ends.' in response.output_text
 
-    def test_an_answer_without_words_is_given_again(self, client: OpenAI) -> None:
+    def test_a_history_that_ends_in_an_empty_answer_is_answered(self, client: OpenAI) -> None:
         messages: Any = [*HELLO, {"role": "assistant", "content": ""}]
         whole = client.chat.completions.create(model="triage", messages=messages)
         assert 'You wrote: "Hello"' in whole.choices[0].message.content
