@@ -579,6 +579,16 @@ def test_a_tool_that_models_cannot_be_offered_says_why(
     assert output_of(member, "text=hello [sandbox: call=shop__echo]")["output"] == 'echo: {"text": "hello"}'
 
 
+def test_the_properties_of_a_schema_stay_in_order(
+    admin: httpx.Client, urls: dict[str, str], good: StatelessServer
+) -> None:
+    names = ["reasoning", "to", "amount"]
+    good.tools = [{**PAY, "inputSchema": {"type": "object", "properties": {name: {} for name in names}}}]
+    register(admin, urls["ours"])
+    (tool,) = read_server(admin)["tools"]
+    assert list(tool["input_schema"]["properties"]) == names
+
+
 def test_patterns_that_are_not_matched_here_are_the_servers_to_match(
     admin: httpx.Client, member: httpx.Client, urls: dict[str, str], good: StatelessServer
 ) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from chat_agent.json_values import map_json
 from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
@@ -62,7 +63,10 @@ async def check(access: McpAccess, server: RegisteredServer, user_id: str) -> Re
     }
     async with access.database.begin() as session:
         # Whoever has confirmed another list, or given another address, meanwhile knows better.
-        same = (McpServer.tools == stored(confirmed), McpServer.config["url"].astext == server.config.url)
+        same = (
+            cast(McpServer.tools, JSONB) == cast(stored(confirmed), JSONB),
+            McpServer.config["url"].astext == server.config.url,
+        )
         await session.execute(update(McpServer).where(McpServer.id == server.id, *same).values(values))
         row = await session.scalar(select(McpServer).where(McpServer.id == server.id))
     return server if row is None else RegisteredServer.of(row)

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chat_agent.models import Base
+from chat_agent.models import ORDERED_JSON, Base
 
 
 class McpServer(Base):
@@ -22,7 +22,7 @@ class McpServer(Base):
     config: Mapped[dict[str, Any]]
     # The version of the protocol that it speaks; none as long as its tools have not been read.
     protocol: Mapped[str | None]
-    tools: Mapped[list[Any]] = mapped_column(server_default="[]")
+    tools: Mapped[list[Any]] = mapped_column(ORDERED_JSON, server_default="[]")
     # As they were read last, where that is not what was confirmed.
     changed_tools: Mapped[list[Any] | None]
     checked_at: Mapped[datetime | None]

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import case, column, func, select, true
+from sqlalchemy import case, cast, column, func, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,7 +13,8 @@ from chat_agent.schemas import McpTool
 
 async def list_tools(session: AsyncSession, tenant_id: UUID) -> list[McpTool]:
     """List the confirmed tools, by server and name; their long descriptions and schemas are not read."""
-    elements = func.jsonb_array_elements(McpServer.tools).table_valued(column("value", JSONB)).lateral()
+    tools = cast(McpServer.tools, JSONB)
+    elements = func.jsonb_array_elements(tools).table_valued(column("value", JSONB)).lateral()
     tool = elements.c.value
     name, digest = tool["name"].astext, tool["digest"].astext
     same = func.jsonb_build_array(func.jsonb_build_object("name", name, "digest", digest))
