@@ -12,6 +12,7 @@ import httpx
 import pytest
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
+from prometheus_client import REGISTRY
 from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.telemetry_capture import CapturedTelemetry
@@ -480,6 +481,18 @@ def test_a_server_that_misbehaves_costs_its_call_only(
     assert len(output["output"]) < 1000
     # A call that must not be made twice is not.
     assert len(good.sent("tools/call")) == 1
+
+
+def test_metrics_have_no_name_that_a_tenant_chose(
+    admin: httpx.Client, member: httpx.Client, urls: dict[str, str], good: StatelessServer
+) -> None:
+    register(admin, urls["ours"])
+    agent_with(admin)
+    good.mode = "rpc error"
+    labels = {"tool": "mcp", "code": "tool_failed"}
+    before = REGISTRY.get_sample_value("chat_tool_failures_total", labels) or 0
+    assert output_of(member, "amount=5 [sandbox: call=shop__pay]")["failed"] is True
+    assert REGISTRY.get_sample_value("chat_tool_failures_total", labels) == before + 1
 
 
 @pytest.mark.parametrize("mode", ["status", "hung"])

@@ -145,7 +145,7 @@ def tool(  # noqa: PLR0913  # what can be said of a tool
             is_enabled=is_for_members if audience == "members" else True,
             failure_error_function=None,
         )
-        return guarded(plain, limits)
+        return guarded(plain, limits, counted_as=plain.name)
 
     return decorate
 
@@ -158,12 +158,17 @@ def agent_tool(
         f"ask_{agent.name}", description or agent.handoff_description, failure_error_function=None
     )
     limits = Limits(is_idempotent=True, seconds=seconds, retries=0, max_output=MAX_OUTPUT)
-    return guarded(plain, limits, agent)
+    return guarded(plain, limits, agent, counted_as="agent")
 
 
-def guarded(tool: FunctionTool, limits: Limits, agent: Agent[RunContext] | None = None) -> FunctionTool:
-    """Return a tool, maybe of an agent, whose calls are limited and recorded."""
-    return dataclasses.replace(tool, on_invoke_tool=GuardedTool(tool, limits, agent))
+def guarded(
+    tool: FunctionTool, limits: Limits, agent: Agent[RunContext] | None = None, *, counted_as: str
+) -> FunctionTool:
+    """Return a tool, maybe of an agent, whose calls are limited and recorded.
+
+    `counted_as` is what metrics call it: its name, or its kind where tenants choose names.
+    """
+    return dataclasses.replace(tool, on_invoke_tool=GuardedTool(tool, limits, counted_as, agent))
 
 
 def is_for_members(context: RunContextWrapper[RunContext], _agent: object) -> bool:
@@ -177,6 +182,7 @@ class GuardedTool:
 
     tool: FunctionTool
     limits: Limits
+    counted_as: str
     agent: Agent[RunContext] | None = None
     # Checks what it gives, for the agent that uses it.
     guard: ToolGuard | None = None
@@ -239,7 +245,7 @@ class GuardedTool:
                 if isinstance(cause, (GuardrailTriggered, GuardrailUnavailable, *FATAL)):
                     raise cause from None
             status = "timed_out" if isinstance(error, ToolTimeoutError) else "failed"
-            message = limited_output(tool_failed(self.tool.name, error), MAX_OUTPUT)
+            message = limited_output(tool_failed(self.tool.name, error, self.counted_as), MAX_OUTPUT)
             return CallResult(message, status, tool_error_code(error))
         if self.agent is not None and wait_for_approvals(context):
             return CallResult("", "waiting")

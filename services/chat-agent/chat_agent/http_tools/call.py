@@ -41,7 +41,7 @@ def function_tool(name: str, tool: HttpTool) -> FunctionTool:
     )
     retries = RETRIES if tool.is_idempotent else 0
     limits = Limits(tool.is_idempotent, tool.timeout_seconds, retries, tool.max_output + ROOM, tool.trusted)
-    return guarded(plain, limits)
+    return guarded(plain, limits, counted_as="http")
 
 
 def policy_of(tool: HttpTool) -> Policy:

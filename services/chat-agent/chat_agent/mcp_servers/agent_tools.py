@@ -58,7 +58,7 @@ def function_tool(
         max_output=MAX_OUTPUT,
         is_trusted=server.config.trusted,
     )
-    return guarded(plain, limits)
+    return guarded(plain, limits, counted_as="mcp")
 
 
 def mcp_problems(uses: Sequence[McpUse], servers: Servers) -> Iterator[tuple[str, str]]:

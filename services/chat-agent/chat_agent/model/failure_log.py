@@ -52,10 +52,10 @@ def named_failures(
         raise failure from error
 
 
-def tool_failed(tool: str, error: Exception) -> str:
-    """Log and count a call of a tool that raised; return what the model reads."""
+def tool_failed(tool: str, error: Exception, counted_as: str) -> str:
+    """Log a call of a tool that raised, and count it under a name; return what the model reads."""
     code = tool_error_code(error)
-    TOOL_FAILURES.labels(tool, code).inc()
+    TOOL_FAILURES.labels(counted_as, code).inc()
     fields = {"tool": tool, "code": code, **error_fields(error), "traceback": traceback_of(error)}
     logger.warning("tool call failed", extra=fields)
     match error:
