@@ -7,6 +7,7 @@ from agents.models.interface import ModelTracing
 from chat_agent.model.provider import Provider, run_config
 from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.settings import Settings
+from redis.asyncio import Redis
 
 NOWHERE = {
     "database_url": "postgresql://nowhere",
@@ -34,11 +35,16 @@ def settings_of(sandbox: str, **more: Any) -> Settings:
     return Settings(environment="test", debug=True, **{**values, **more})
 
 
+def provider_of(settings: Settings) -> Provider:
+    """Return the provider of a service with these settings."""
+    return Provider(settings, Redis.from_url(settings.redis_url.get_secret_value()))
+
+
 class Asker:
     """A model of one provider."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        self.provider = Provider(settings)
+        self.provider = provider_of(settings)
         self.name = name
         self.meter = UsageMeter()
 

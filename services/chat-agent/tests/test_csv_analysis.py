@@ -112,7 +112,8 @@ def ask(client: httpx.Client, **file: str) -> dict[str, str]:
     body = {"model": "data_analyst", "input": [message]}
     response = client.post("/v1/responses", json=body).json()
     (call,) = [item for item in response["output"] if item["type"] == "mcp_call"]
-    return {"output": call["output"] or "", "error": call["error"] or ""}
+    error = "".join(part["text"] for part in (call["error"] or {}).get("content", []))
+    return {"output": call["output"] or "", "error": error}
 
 
 def test_the_agent_analyzes_the_attached_file(person: Callable[..., httpx.Client]) -> None:

@@ -29,7 +29,7 @@ from servicekit.errors import ServiceError
 from testkit.eventually import time_limit, until
 from testkit.live_server import NO_AUTHORITIES, serving
 
-from .provider_asker import NOWHERE
+from .provider_asker import NOWHERE, provider_of
 
 # What the service needs beside the model; none of it is asked here.
 WAYS = [
@@ -79,7 +79,7 @@ async def provide(request: pytest.FixtureRequest, sandbox: str) -> AsyncIterator
             "model_client": client,
             "model_max_retries": 2,
         }
-        provider = Provider(Settings(environment="test", debug=True, **{**values, **more}))
+        provider = provider_of(Settings(environment="test", debug=True, **{**values, **more}))
         created.append(provider)
         return provider.get_model(None)
 

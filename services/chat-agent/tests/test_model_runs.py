@@ -11,10 +11,9 @@ from agents import Agent, ModelRefusalError, RunConfig, Runner
 from chat_agent.errors import ModelRefusedRequest
 from chat_agent.main import create_app
 from chat_agent.model import failures
-from chat_agent.model.provider import ERROR_HANDLERS, build_provider, run_config
+from chat_agent.model.provider import ERROR_HANDLERS, run_config
 from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.settings import Settings
-from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +21,8 @@ from starlette.routing import Route
 from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.sse import events
+
+from .provider_asker import provider_of
 
 STREAM = "/api/v1/chat/stream"
 
@@ -129,15 +130,11 @@ def test_wrong_credentials_have_a_name(someone: Any, settings: Settings) -> None
     assert (answer.status_code, answer.json()["code"]) == (502, "model_authentication_failed")
 
 
-def redis_of(settings: Settings) -> Redis:
-    return Redis.from_url(settings.redis_url.get_secret_value())
-
-
 async def test_agents_that_are_tools_are_counted_under_their_models(settings: Settings) -> None:
     helper = Agent[Any](name="helper", instructions="You are a helper.", model="sandbox-small")
     tool = helper.as_tool("ask_helper", "Ask the helper.")
     chief = Agent[Any](name="chief", instructions="You are the chief.", tools=[tool])
-    provider = build_provider(settings, redis_of(settings))
+    provider = provider_of(settings)
     config: RunConfig = run_config(provider)
     meter = UsageMeter()
     METER.set(meter)
@@ -154,7 +151,7 @@ async def test_agents_that_are_tools_are_counted_under_their_models(settings: Se
 @pytest.mark.parametrize("api", ["responses", "chat_completions"])
 async def test_a_refusal_instead_of_a_shape_fails_by_name(settings: Settings, api: str) -> None:
     judge = Agent[Any](name="judge", instructions="You are a judge.", output_type=list[str])
-    provider = build_provider(settings.model_copy(update={"openai_api": api}), redis_of(settings))
+    provider = provider_of(settings.model_copy(update={"openai_api": api}))
     with pytest.raises(ModelRefusalError) as caught:
         await Runner.run(
             judge, "[sandbox: refuse]", run_config=run_config(provider), error_handlers=ERROR_HANDLERS
@@ -172,7 +169,7 @@ async def test_agents_without_a_model_get_no_settings_of_the_sdks_own_choice(set
 
     app = Starlette(routes=[Route("/responses", answer, methods=["POST"])])
     with serving(app) as url:
-        provider = build_provider(settings.model_copy(update={"openai_base_url": url}), redis_of(settings))
+        provider = provider_of(settings.model_copy(update={"openai_base_url": url}))
         for name in (None, "gpt-5.1", "sandbox-small"):
             agent = Agent[Any](name="clerk", instructions="You are a clerk.", model=name)
             with pytest.raises(ModelRefusedRequest):

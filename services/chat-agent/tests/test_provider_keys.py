@@ -10,7 +10,6 @@ import httpx
 import pytest
 from chat_agent.main import create_app
 from chat_agent.model import own_clients
-from chat_agent.model.provider import Provider
 from chat_agent.provider_keys import lookup
 from chat_agent.provider_keys import store as provider_keys
 from chat_agent.provider_keys.keys import OWN_KEYS, OwnKey
@@ -27,6 +26,7 @@ from testkit.eventually import until
 from testkit.live_server import NO_AUTHORITIES, serving
 
 from .client_helpers import error_of
+from .provider_asker import provider_of
 
 PATH = "/api/v1/provider-keys"
 OWN, NEXT, REFUSED = "sk-tenants-own-0123-wxyz", "sk-tenants-next-0123-abcd", "sk-invalid-0123456789"
@@ -313,7 +313,7 @@ async def test_clients_are_bounded_and_share_connections(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(own_clients, "MAX_CLIENTS", 2)
-    provider = Provider(own_settings)
+    provider = provider_of(own_settings)
     built = []
     for number in (1, 2, 3, 3):
         OWN_KEYS.set({"openai": OwnKey(SecretStr(f"sk-tenants-{number}"))})
