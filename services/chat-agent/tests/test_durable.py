@@ -27,12 +27,12 @@ from testkit.sse import Event, events
 from testkit.stopwatch import Stopwatch
 
 STREAM = "/api/v1/chat/stream"
-SLOWLY = {"message": "Slowly [sandbox: tokens=60] [sandbox: rate=25/s]"}
 PAUSING = "Slowly [sandbox: tokens=60, pause-after=20]"
-# So that two replicas, which ask two models, say different things.
-ONE_SAYS_LESS = {
-    "message": "Hi [sandbox: only=sandbox-small, tokens=40, rate=25/s] "
-    "[sandbox: only=sandbox-large, tokens=60, rate=25/s]"
+# Two replicas, which ask two models, say different things; and the one that is lost comes to no end before.
+SMALL = "sandbox-small"
+ONE_PAUSES = {
+    "message": f"Hi [sandbox: only={SMALL}, tokens=40, pause-after=20] "
+    "[sandbox: only=sandbox-large, tokens=60]"
 }
 TENANT, ANN = uuid4(), f"user:{uuid4()}"
 REPLICA = Path(__file__).parent / "replica.py"
@@ -40,8 +40,8 @@ CLERK = runpy.run_path(str(REPLICA))["clerk"]
 # Longer than a busy machine keeps a replica from renewing it.
 LEASE = 5.0
 NEVER = 60.0
-# So many events have every run under way, however few a machine that stands still makes of its words.
-BEGINNING = 4
+# So many events has every run before the pause, however few a machine that stands still makes of its words.
+BEGINNING = 3
 
 
 @pytest.fixture(scope="module")
@@ -148,16 +148,16 @@ def row(settings: Settings, run_id: str) -> dict[str, Any]:
 def test_a_run_goes_on_where_a_killed_replica_left_it(
     replica, other: str, at, other_services, settings: Settings, completed_events
 ) -> None:
-    lost, here = replica(), at(other)
-    received_events = started(at(lost.url), SLOWLY, most=14)
+    lost, here = replica(agent_model_default=SMALL), at(other)
+    received_events = started(at(lost.url), ONE_PAUSES, most=BEGINNING)
     lost.kill()
     killed, run_id = datetime.now(UTC), received_events[0].data["run_id"]
-    cursors = (0, 1, 7, 14)
+    cursors = (0, 1, 2, BEGINNING)
     with ThreadPoolExecutor() as readers:
         rests = list(readers.map(lambda after: rest(here, run_id, after), cursors))
     whole = rests[0]
     assert is_whole(whole)
-    assert whole[:14] == received_events
+    assert whole[:BEGINNING] == received_events
     assert [whole[after:] for after in cursors] == rests
     everywhere = range(0, len(whole), 4)
     assert [rest(here, run_id, after) for after in everywhere] == [whole[after:] for after in everywhere]
@@ -276,9 +276,9 @@ def test_a_call_of_which_nobody_knows_how_it_ended_ends_the_run(
 
 def test_a_replica_that_stops_hands_over_at_once(replica, other: str, at) -> None:
     # Its lease would keep others away for longer than this test may take.
-    leaving, here = replica(run_lease_seconds=NEVER), at(other)
+    leaving, here = replica(run_lease_seconds=NEVER, agent_model_default=SMALL), at(other)
     received_events: list[Event] = []
-    with at(leaving.url).stream("POST", STREAM, json=SLOWLY) as answer:
+    with at(leaving.url).stream("POST", STREAM, json=ONE_PAUSES) as answer:
         coming = events(answer.iter_lines())
         received_events += itertools.islice(coming, BEGINNING)
         leaving.terminate()
@@ -299,9 +299,9 @@ def test_a_replica_that_stops_hands_over_at_once(replica, other: str, at) -> Non
 def test_who_waits_for_the_whole_answer_gets_it_from_the_leaving_replica(
     replica, other: str, at, settings: Settings, other_services
 ) -> None:
-    leaving = replica(run_lease_seconds=NEVER)
+    leaving = replica(run_lease_seconds=NEVER, agent_model_default=SMALL)
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(at(leaving.url).post, "/api/v1/chat", json=SLOWLY)
+        waiting = pool.submit(at(leaving.url).post, "/api/v1/chat", json=ONE_PAUSES)
         until(lambda: other_services.items)
         leaving.terminate()
         answer = waiting.result()
@@ -312,8 +312,8 @@ def test_who_waits_for_the_whole_answer_gets_it_from_the_leaving_replica(
 
 
 def test_a_replica_that_is_alone_takes_its_runs_up_again(replica, at) -> None:
-    before = replica(run_lease_seconds=NEVER)
-    received_events = started(at(before.url), SLOWLY, most=BEGINNING)
+    before = replica(run_lease_seconds=NEVER, agent_model_default=SMALL)
+    received_events = started(at(before.url), ONE_PAUSES, most=BEGINNING)
     before.terminate()
     assert before.wait() == 0
     after = replica()
@@ -324,8 +324,9 @@ def test_a_replica_that_is_alone_takes_its_runs_up_again(replica, at) -> None:
 
 def test_a_run_that_is_handed_over_is_claimed_at_once(replica, at) -> None:
     # By the clock alone, the other replica would look for it in ten minutes.
-    leaving, staying = replica(run_lease_seconds=NEVER), replica(run_lease_seconds=3600)
-    received_events = started(at(leaving.url), SLOWLY, most=BEGINNING)
+    leaving = replica(run_lease_seconds=NEVER, agent_model_default=SMALL)
+    staying = replica(run_lease_seconds=3600)
+    received_events = started(at(leaving.url), ONE_PAUSES, most=BEGINNING)
     leaving.terminate()
     whole = received_events + rest(at(staying.url), received_events[0].data["run_id"], after=BEGINNING)
     assert is_whole(whole)
@@ -334,10 +335,10 @@ def test_a_run_that_is_handed_over_is_claimed_at_once(replica, at) -> None:
 
 
 def test_a_replica_that_stood_still_changes_nothing_any_more(
-    replica, other: str, at, settings: Settings, other_services
+    replica, other: str, at, settings: Settings, other_services, resume_model
 ) -> None:
-    asleep, here = replica(agent_model_default="sandbox-small"), at(other)
-    received_events = started(at(asleep.url), ONE_SAYS_LESS, most=BEGINNING)
+    asleep, here = replica(agent_model_default=SMALL), at(other)
+    received_events = started(at(asleep.url), ONE_PAUSES, most=BEGINNING)
     asleep.pause()
     whole: list[Event] = []
     path = f"/api/v1/runs/{received_events[0].data['run_id']}/events"
@@ -345,6 +346,8 @@ def test_a_replica_that_stood_still_changes_nothing_any_more(
         for event in events(answer.iter_lines()):
             whole.append(event)
             if event.type == "run.resumed":
+                # It wakes to the rest of its answer.
+                resume_model()
                 asleep.resume()
     assert is_whole(whole)
     assert whole[:BEGINNING] == received_events
@@ -356,7 +359,7 @@ def test_a_replica_that_comes_too_late_to_store_its_answer_lets_the_run_go(
     at, settings: Settings, other_services, resume_model
 ) -> None:
     with serving(create_app(settings)) as url, ThreadPoolExecutor() as pool:
-        received_events = started(at(url), {"message": PAUSING}, most=3)
+        received_events = started(at(url), {"message": PAUSING}, most=BEGINNING)
         run_id = received_events[0].data["run_id"]
         # As if the next attempt had opened its turn, and then been lost.
         other_services.attempts[run_id] = 2
@@ -458,10 +461,11 @@ def test_an_end_that_a_killed_replica_has_stored_is_the_end(
 
 
 def test_a_history_is_replaced_once(replica, other: str, at, other_services) -> None:
-    lost, path, thread = replica(), "/api/v1/agents/triage/ag-ui", str(uuid4())
+    lost = replica(agent_model_default=SMALL)
+    path, thread = "/api/v1/agents/triage/ag-ui", str(uuid4())
     body = {"threadId": thread, "runId": "1", "messages": [{"id": "1", "role": "user", "content": "Hello"}]}
     assert at(lost.url).post(path, json=body).status_code == 200
-    edited = [("user", "Good evening"), ("assistant", "Yes?"), ("user", SLOWLY["message"])]
+    edited = [("user", "Good evening"), ("assistant", "Yes?"), ("user", ONE_PAUSES["message"])]
     body["messages"] = [
         {"id": str(number), "role": role, "content": text} for number, (role, text) in enumerate(edited)
     ]
@@ -585,8 +589,8 @@ def test_nothing_of_a_run_that_is_not_stored_remains_after_a_kill(
     redis_url: str,
     other_services: Any,
 ) -> None:
-    lost = replica()
-    request = {"input": f"Wilhelmine {SLOWLY['message']}", "store": False, "stream": True}
+    lost = replica(agent_model_default=SMALL)
+    request = {"input": f"Wilhelmine {ONE_PAUSES['message']}", "store": False, "stream": True}
     with at(lost.url).stream("POST", "/v1/responses", json=request) as answer:
         run_id = answer.headers["acme-run-id"]
         next(line for line in answer.iter_lines() if "response.output_text.delta" in line)

@@ -60,14 +60,14 @@ def test_a_conversation_goes_on_after_a_failure(ann: httpx.Client) -> None:
 def test_a_slow_model_has_a_name(settings: Settings, issuer: Issuer) -> None:
     impatient = settings.model_copy(update={"model_first_token_timeout_seconds": 0.3, "model_max_retries": 0})
     with serving(create_app(impatient)) as url:
-        answer = ask(url, issuer, "Hi [sandbox: delay=5s]")
+        answer = ask(url, issuer, "Hi [sandbox: pause-after=0]")
     assert (answer.status_code, answer.json()["code"]) == (504, "model_timed_out")
 
 
 def test_a_run_may_not_take_for_ever(settings: Settings, issuer: Issuer) -> None:
     impatient = settings.model_copy(update={"run_timeout_seconds": 0.5})
     with serving(create_app(impatient)) as url:
-        answer = ask(url, issuer, "Hi [sandbox: tokens=200] [sandbox: rate=20/s]")
+        answer = ask(url, issuer, "Hi [sandbox: pause-after=0]")
     assert (answer.status_code, answer.json()["code"]) == (504, "run_timed_out")
 
 

@@ -231,7 +231,7 @@ async def test_when_both_fail_the_last_one_says_why(provide: Any) -> None:
 
 async def test_the_first_word_has_its_time(provide: Any, meter: UsageMeter) -> None:
     model = provide(model_first_token_timeout_seconds=0.3, model_max_retries=0)
-    assert isinstance(await failure(model, "Hi [sandbox: delay=5s]", meter), ModelTimedOut)
+    assert isinstance(await failure(model, "Hi [sandbox: pause-after=0]", meter), ModelTimedOut)
     assert (meter.total().requests, meter.total().estimated) == (1, True)
 
 

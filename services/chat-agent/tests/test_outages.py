@@ -24,8 +24,11 @@ from testkit.proxy import Proxy
 from testkit.sse import Event, events
 
 STREAM = "/api/v1/chat/stream"
-SLOWLY = {"message": "Slowly [sandbox: tokens=60] [sandbox: rate=25/s]"}
-LEASE = 2.0
+PAUSING = {"message": "Slowly [sandbox: tokens=80, rate=25/s, pause-after=20]"}
+# Longer than a busy machine keeps a replica from renewing it.
+LEASE = 5.0
+# So many events has every run before the pause, however few a machine that stands still makes of its words.
+BEGINNING = 3
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,8 @@ class Listener:
 
     def all(self) -> list[Event]:
         """Wait for the end; gives all that came."""
-        self.end.result(40)
+        until(self.end.done)
+        self.end.result()
         return self.received
 
 
@@ -129,15 +133,16 @@ def valkey(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_redis_dies_in_mid_sentence_and_nothing_is_missing(
-    valkey: Valkey, settings: Settings, at, pool: ThreadPoolExecutor
+    valkey: Valkey, settings: Settings, at, pool: ThreadPoolExecutor, resume_model: Callable[[], None]
 ) -> None:
     own = settings.model_copy(update={"redis_url": SecretStr(valkey.url)})
     with serving(create_app(own)) as one, serving(create_app(own)) as other:
-        here = asking(pool, at(one), SLOWLY)
+        here = asking(pool, at(one), PAUSING)
         there = listening(pool, at(other), here.received[0].data["run_id"])
-        there.wait_for_events(10)
+        there.wait_for_events(BEGINNING)
         os.kill(valkey.pid, signal.SIGKILL)
         until(lambda: not valkey.is_running)
+        resume_model()
         wait(2)
         valkey.start()
         received = here.all()
@@ -147,15 +152,16 @@ def test_redis_dies_in_mid_sentence_and_nothing_is_missing(
 
 
 def test_redis_forgets_everything_in_mid_sentence(
-    settings: Settings, at, pool: ThreadPoolExecutor, redis_url: str
+    settings: Settings, at, pool: ThreadPoolExecutor, redis_url: str, resume_model: Callable[[], None]
 ) -> None:
     with serving(create_app(settings)) as one, serving(create_app(settings)) as other:
-        here = asking(pool, at(one), SLOWLY)
+        here = asking(pool, at(one), PAUSING)
         there = listening(pool, at(other), here.received[0].data["run_id"])
-        there.wait_for_events(10)
+        there.wait_for_events(BEGINNING)
         with Redis.from_url(redis_url) as redis:
             redis.flushall()
             redis.script_flush()
+        resume_model()
         received = here.all()
         assert_is_whole(received, settings)
         assert there.all() == received
@@ -165,7 +171,7 @@ def test_a_reader_of_what_is_over_and_lost_is_let_go(
     settings: Settings, at, pool: ThreadPoolExecutor, redis_url: str, other_services
 ) -> None:
     with serving(create_app(settings)) as one, serving(create_app(settings)) as other:
-        here = asking(pool, at(one), SLOWLY)
+        here = asking(pool, at(one), {"message": "Hello"})
         run_id = here.received[0].data["run_id"]
         log = f"run:{{{run_id}}}:events"
         with Redis.from_url(redis_url) as redis:
@@ -191,15 +197,16 @@ def proxied(settings: Settings, postgres) -> Iterator[tuple[Proxy, Settings]]:
 
 @pytest.mark.parametrize("how", [Proxy.cut, Proxy.stalled])
 def test_postgres_is_away_at_the_end_of_a_run(
-    proxied, settings: Settings, at, pool: ThreadPoolExecutor, other_services, how
+    proxied, settings: Settings, at, pool: ThreadPoolExecutor, other_services, resume_model, how
 ) -> None:
     proxy, own = proxied
     with serving(create_app(own)) as one, serving(create_app(own)) as other:
-        here = asking(pool, at(one), SLOWLY)
+        here = asking(pool, at(one), PAUSING)
         conversation_id, run_id = here.received[0].data["conversation_id"], here.received[0].data["run_id"]
         there = listening(pool, at(other), run_id)
-        here.wait_for_events(40)
+        here.wait_for_events(BEGINNING)
         with how(proxy):
+            resume_model()
             until(lambda: len(other_services.messages(conversation_id)) == 2)
             # For longer than its lease.
             wait(1.5 * LEASE)
@@ -210,12 +217,13 @@ def test_postgres_is_away_at_the_end_of_a_run(
 
 
 def test_the_conversation_service_is_away_in_mid_run(
-    settings: Settings, at, pool: ThreadPoolExecutor, other_services
+    settings: Settings, at, pool: ThreadPoolExecutor, other_services, resume_model: Callable[[], None]
 ) -> None:
     with serving(create_app(settings)) as one:
-        here = asking(pool, at(one), SLOWLY)
-        here.wait_for_events(10)
+        here = asking(pool, at(one), PAUSING)
+        here.wait_for_events(BEGINNING)
         other_services.down = True
+        resume_model()
         until(lambda: any(event.type == "item.completed" for event in here.received))
         message = [
             item["data"]["role"] for item in other_services.items[here.received[0].data["conversation_id"]]

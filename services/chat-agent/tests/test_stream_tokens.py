@@ -19,7 +19,7 @@ from testkit.token_matrix import API_KEY
 from .client_helpers import ENDLESS, RUNS, STREAM, start_streaming_run
 from .protocols.test_routes import STREAMS
 
-SLOWLY = "Slowly [sandbox: tokens=900] [sandbox: rate=60/s]"
+SLOWLY = "Slowly [sandbox: tokens=6000] [sandbox: rate=60/s]"
 TERMINAL = {"run.completed", "run.failed", "run.cancelled", "run.waiting"}
 LEEWAY_SECONDS = 30
 # Longer ago than any other test has begun.

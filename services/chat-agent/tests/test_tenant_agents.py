@@ -309,9 +309,10 @@ def test_a_run_of_a_killed_process_goes_on_with_its_version(
 ) -> None:
     published(admin, "support", instructions="First.")
     token = issuer.token(tenant_id=tenant, subject=f"user:{uuid4()}", role="member")
-    without_models = settings.model_copy(update={"direct_models": {}})
+    # Its model comes to no end before the process is killed.
+    without_models = settings.model_copy(update={"direct_models": {}, "agent_model_default": "sandbox-small"})
     unique = str(uuid4())
-    body = {"message": f"Slowly {unique} [sandbox: tokens=60, rate=25/s]", "agent_type": "support"}
+    body = {"message": f"{unique} [sandbox: only=sandbox-small, pause-after=20]", "agent_type": "support"}
     process = ServiceProcess(fork_server(REPLICA), tmp_path / "log").start(
         without_models, MARKS=str(tmp_path / "m")
     )
