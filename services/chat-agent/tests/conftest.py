@@ -442,6 +442,7 @@ def settings(
             openai_base_url=f"{model_url}/v1",
             agent_model_default="sandbox-large",
             model_max_retries=1,
+            model_connect_timeout_seconds=60,
             conversation_timeout_seconds=6,
             auth_timeout_seconds=6,
             chat_stream_concurrent_limit=3,

@@ -9,12 +9,13 @@ from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.settings import Settings
 from redis.asyncio import Redis
 
-NOWHERE = {
+NOWHERE: dict[str, Any] = {
     "database_url": "postgresql://nowhere",
     "redis_url": "redis://nowhere",
     "auth_issuer": "http://nowhere",
     "auth_jwks_url": "http://nowhere",
     "service_client_secret": "a-secret-of-this-test",
+    "model_connect_timeout_seconds": 60,
 }
 
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from chat_agent.mcp_servers import client as mcp_client
 from chat_agent.settings import Settings
 from testkit.eventually import until
 from testkit.live_server import serving
@@ -42,8 +43,12 @@ def settings(settings: Settings, mcp_url: str) -> Settings:
 
 
 @pytest.fixture
-def _agent(admin: httpx.Client, mcp_url: str, resumable: WithoutDiscovery) -> None:
-    register(admin, mcp_url, timeout_seconds=3)
+def _agent(
+    admin: httpx.Client, mcp_url: str, resumable: WithoutDiscovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As long as a busy machine takes.
+    monkeypatch.setattr(mcp_client, "SHORT_SECONDS", 60.0)
+    register(admin, mcp_url, timeout_seconds=60)
     agent_with(admin)
     resumable.methods.clear()
 
@@ -91,8 +96,13 @@ def test_what_is_no_text_is_named(member: httpx.Client) -> None:
 
 @pytest.mark.usefixtures("_agent")
 def test_a_session_ends_when_the_call_takes_too_long(
-    member: httpx.Client, session: SessionServer, resumable: WithoutDiscovery
+    admin: httpx.Client,
+    member: httpx.Client,
+    session: SessionServer,
+    resumable: WithoutDiscovery,
+    mcp_url: str,
 ) -> None:
+    register(admin, mcp_url, timeout_seconds=5)
     session.cancelled.clear()
     assert call(member, "wait")["failed"] is True
     until(lambda: session.cancelled == ["ann"], describe=lambda: session.cancelled)

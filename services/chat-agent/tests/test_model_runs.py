@@ -100,11 +100,12 @@ def test_a_silent_model_is_an_error_by_name_and_its_text_is_stored(someone: Any)
     last = received[-1]
     assert (last.type, last.data["code"]) == ("run.failed", "model_timed_out")
     assert last.data["output"]
-    assert last.data["usage"]["estimated_output_tokens"] == last.data["usage"]["output_tokens"] > 5
+    assert last.data["usage"]["estimated_output_tokens"] == last.data["usage"]["output_tokens"] > 0
 
 
 def test_what_a_run_used_is_counted_when_its_time_is_over(someone: Any) -> None:
-    received = emit(someone(run_timeout_seconds=3), "Hi [sandbox: tokens=500, pause-after=20]")
+    # Longer than a busy machine takes to call the model.
+    received = emit(someone(run_timeout_seconds=8), "Hi [sandbox: tokens=500, pause-after=20]")
     usage = received[-1].data["usage"]
     assert received[-1].data["code"] == "run_timed_out"
     assert (usage["requests"], usage["estimated"]) == (1, True)

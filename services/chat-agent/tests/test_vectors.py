@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from chat_agent.memory import vectors
+from chat_agent.memory import similar, vectors
 from chat_agent.settings import Settings
 from fastapi import Request, Response
 from sandbox.model import create_model
@@ -54,6 +54,12 @@ def model_url(embeddings: Embeddings) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"memory_embedding_model": MODEL})
+
+
+@pytest.fixture(autouse=True)
+def _busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for embeddings as long as a busy machine takes for them."""
+    monkeypatch.setattr(similar, "TIMEOUT_SECONDS", 60.0)
 
 
 @pytest.fixture
