@@ -14,6 +14,8 @@ from .conftest import Person, http_client, until
 
 REPLICAS = ("chat-agent", "chat-agent-2")
 SLOW = "Tell me more [sandbox: tokens=120, rate=25]"
+# So many events has every run in its midst: a machine that stands still makes one of many words.
+BEGINNING = 5
 
 
 class Listener:
@@ -30,7 +32,7 @@ class Listener:
             assert answer.status_code == 200, answer.read()
             for event in events.read(answer):
                 self.received.append(event)
-                if len(self.received) == 20:
+                if len(self.received) == BEGINNING:
                     then()
 
     def go_on(self, person: Person) -> None:
@@ -112,7 +114,7 @@ def test_a_replica_that_is_replaced_in_good_order_loses_no_run(
     listeners = [Listener(neighbour) for _ in range(4)]
     with ThreadPoolExecutor() as pool:
         listening = [pool.submit(listener.all) for listener in listeners]
-        until(lambda: all(len(listener.received) > 10 for listener in listeners))
+        until(lambda: all(len(listener.received) > BEGINNING for listener in listeners))
         stack.restart(replica)
         for each in listening:
             each.result()
