@@ -236,13 +236,14 @@ async def _database_error(request: Request, error: Exception) -> Response:
 
 
 def is_outage(error: Exception) -> bool:
-    """Return whether a database error is an outage (down, full or stopping), so that a retry may help."""
+    """Return whether a database error may pass: down, full, stopping, or a transaction rolled back."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, PoolTimeout | OSError | TimeoutError)
-    # 57: the server is shutting down or was told to stop; 53: it is full; 08: the connection broke.
+    # 57: the server is shutting down or was told to stop; 53: it is full; 08: the connection broke; 40: the
+    # transaction was rolled back for another's sake, as in a deadlock or by what a standby has to apply.
     state = str(getattr(error.orig, "sqlstate", None) or "")
     lost = error.connection_invalidated or isinstance(error, InterfaceError)
-    return lost or state[:2] in {"08", "53", "57"}
+    return lost or state[:2] in {"08", "40", "53", "57"}
 
 
 def unexpected(error: Exception) -> Response:

@@ -63,6 +63,12 @@ async def place_order(order: Order, session: Session) -> dict[str, int]:
     return {"amount": order.amount}
 
 
+@router.get("/states/{state}", dependencies=[public])
+async def fail_in_postgres(state: str, session: Session) -> None:
+    assert state.isalnum()
+    await session.execute(text(f"do $$ begin raise sqlstate '{state}'; end $$"))
+
+
 @router.get("/closed", dependencies=[public])
 async def closed() -> None:
     raise TillClosed("The till is closed.", opens_at="09:00")
@@ -308,6 +314,25 @@ async def test_a_lost_database_is_a_503_with_retry_after(settings: ServiceSettin
     assert answer.headers["retry-after"] == "2"
     assert (ready.status_code, ready.json()["checks"]["redis"]) == (503, "ok")
     assert ready.json()["checks"]["database"] != "ok"
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "code"),
+    [
+        ("57P01", 503, "unavailable"),  # it stops
+        ("53300", 503, "unavailable"),  # it has too many connections
+        ("25006", 503, "unavailable"),  # it takes no writes, as after a failover
+        ("40001", 503, "unavailable"),  # a standby cancels what stands in the way of its recovery
+        ("40P01", 503, "unavailable"),  # a deadlock
+        ("22012", 500, "internal_error"),  # a division by zero
+    ],
+)
+async def test_what_may_pass_in_postgres_is_a_503_and_what_may_not_a_500(
+    http: httpx.AsyncClient, state: str, status: int, code: str
+) -> None:
+    answer = await http.get(f"/states/{state}")
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert ("retry-after" in answer.headers) is (status == 503)
 
 
 def test_refuses_a_route_that_does_not_say_who_may_call_it(settings: ServiceSettings) -> None:

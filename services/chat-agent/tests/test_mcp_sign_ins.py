@@ -12,11 +12,15 @@ import pytest
 from chat_agent.main import create_app
 from chat_agent.mcp_servers import oauth_http, refreshes
 from chat_agent.settings import Settings
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
 from testkit.databases import query
 from testkit.eventually import until
 from testkit.live_server import serving
+from testkit.proxy import Proxy
 
 from .client_helpers import RUNS, error_of, in_parallel, payloads_of, read_events, read_run, start_run
+from .lost_commits import LOSSES, Commits
 from .mcp_server import ECHO, AuthorizationServer, StatelessServer
 from .test_mcp_servers import SERVERS, agent_with, confirm, put, read_server, refresh
 
@@ -285,6 +289,29 @@ def test_a_refresh_that_fails_fails_for_whoever_waits(
     outputs = [output_after(member, run, 0, at) for run, at in zip(runs, places, strict=True)]
     assert all("authorization server" in output["output"] for output in outputs)
     assert state_of(member) == "connected"
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_grant_outlives_postgres_that_fails_while_its_token_is_replaced(
+    member: httpx.Client, accounts: AuthorizationServer, settings: Settings, postgres: Any, loss: str
+) -> None:
+    """The token that was redeemed is worth nothing any more: to redeem it again ends the sign-in."""
+    expired_sign_in(member, accounts)
+    address = make_url(settings.database_url.get_secret_value())
+    with Proxy(postgres.port) as way:
+        own = SecretStr(address.set(port=way.port).render_as_string(hide_password=False))
+        commits = Commits(settings.database_url.get_secret_value(), way)
+        grant = ("insert or update on tenant_secrets", "new.kind = 'mcp_grant'")
+        with (
+            serving(create_app(settings.model_copy(update={"database_url": own}))) as at,
+            commits.losing(*grant, loss) as lose,
+        ):
+            run = start_run(member, CALL, at, agent_type="support")
+            lose()
+            output = output_after(member, run, 0, at)
+    assert (output["output"], accounts.refreshed) == ('pay: {"amount": 5}', 1)
+    assert state_of(member) == "connected"
+    assert output_after(member, start_run(member, CALL, agent_type="support"))["output"] == output["output"]
 
 
 def test_the_lease_of_a_killed_replica_ends(

@@ -13,6 +13,7 @@ from servicekit.auth.tokens import Principal
 
 from chat_agent.budgets import CallReservation
 from chat_agent.clients.billing import RunRef
+from chat_agent.clients.retry import retry_database
 from chat_agent.direct_models import Endpoint, find_model
 from chat_agent.errors import ModelNotFound
 from chat_agent.events import publish_call
@@ -124,9 +125,13 @@ class PlainCall:
         usage = self._meter.total()
         if not usage.models:
             return
-        async with self._manager.database.begin() as session:
-            # It belongs to no conversation; the id says so by being the call's own.
-            publish_call(session, self._ref, self._ref.id, usage, self._started_at)
+
+        async def write() -> None:
+            async with self._manager.database.begin() as session:
+                # It belongs to no conversation; the id says so by being the call's own.
+                publish_call(session, self._ref, self._ref.id, usage, self._started_at)
+
+        await retry_database(write)
 
 
 def first_model(settings: Settings, tenant_id: UUID | None, endpoint: Endpoint) -> str:

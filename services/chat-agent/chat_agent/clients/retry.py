@@ -14,14 +14,23 @@ T = TypeVar("T")
 OUTAGE_SECONDS = 60.0
 
 
+class DatabaseOutage(ConnectionError):
+    """The database was away for longer than a run waits; whoever claims the run continues it."""
+
+
 async def retry_unavailable(call: Callable[[], Awaitable[T]], seconds: float) -> T:
     """Retry a call of the conversation service; raises ConversationUnavailable after `seconds`."""
     return await retry(call, lambda error: isinstance(error, ConversationUnavailable), seconds)
 
 
 async def retry_database(call: Callable[[], Awaitable[T]]) -> T:
-    """Retry a transaction while the database is away; raises after OUTAGE_SECONDS."""
-    return await retry(call, is_outage, OUTAGE_SECONDS)
+    """Retry a transaction while the database is away; raises DatabaseOutage after OUTAGE_SECONDS."""
+    try:
+        return await retry(call, is_outage, OUTAGE_SECONDS)
+    except Exception as error:
+        if is_outage(error):
+            raise DatabaseOutage from error
+        raise
 
 
 async def retry(call: Callable[[], Awaitable[T]], on: Callable[[Exception], bool], seconds: float) -> T:

@@ -5,12 +5,11 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 
-from servicekit.errors import is_outage
 from sqlalchemy.exc import SQLAlchemyError
 
 from chat_agent.budgets import BUDGET
 from chat_agent.clients.billing import RunRef
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import DatabaseOutage, retry_database
 from chat_agent.errors import InternalError, Superseded
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventStore, EventType
@@ -78,6 +77,10 @@ class ActiveRun:
             await self._commit(result)
         except Superseded:
             self.abandon()
+        except DatabaseOutage:
+            # Its lease ends, and whoever reaches the database again claims it.
+            logger.warning("run released: the database is away", extra={"run_id": str(self.run.id)})
+            self.log.supersede()
         finally:
             self.log.detach()
 
@@ -172,8 +175,7 @@ class ActiveRun:
                 await self.suspend(result)
             else:
                 await self.finish(result)
-        except SQLAlchemyError as error:
+        except SQLAlchemyError:
             logger.exception("the result of a run is not committed")
-            if not is_outage(error):
-                outcome = self._attempt.outcome(RunStatus.FAILED, None)
-                await self.finish(with_failure(outcome, InternalError()))
+            outcome = self._attempt.outcome(RunStatus.FAILED, None)
+            await self.finish(with_failure(outcome, InternalError()))

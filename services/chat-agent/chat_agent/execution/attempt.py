@@ -14,7 +14,7 @@ from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.agents.trust import trusted_names
 from chat_agent.clients.conversation import ConversationClient
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import DatabaseOutage, retry_database
 from chat_agent.errors import (
     CheckpointInvalid,
     InternalError,
@@ -116,7 +116,7 @@ class Attempt:
         return Outcome(status, agent, handoffs, output, self._meter.total(), code)
 
     async def result(self, *, is_new_conversation: bool) -> Outcome | Interruption:
-        """Return how the run ends or what it waits for; raises only Superseded."""
+        """Return how the run ends or what it waits for; raises only Superseded and DatabaseOutage."""
         CALLER_SETTINGS.set(setting_names(self._options.model_settings))
         ON_FALLBACK.set(self._fell_back)
         # A dry run has the tools of its definition in place of a caller's.
@@ -131,6 +131,9 @@ class Attempt:
         except Superseded:
             raise
         except Exception as error:  # whatever it is, the run must end, and with a code
+            # But for what is nobody's fault here: the run continues when the database is back.
+            if any(isinstance(cause, DatabaseOutage) for cause in failures.causes(error)):
+                raise DatabaseOutage from error
             return await self._fail(error)
 
     def _fell_back(self, model: str, fallback: str, code: str) -> None:

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from pydantic import SecretStr
 from servicekit.database import Database
 
+from chat_agent.clients.retry import retry_database
 from chat_agent.clients.tenant_http import TenantClients
 from chat_agent.mcp_servers.client import McpClient
 from chat_agent.mcp_servers.definition import OAuth
@@ -92,9 +94,14 @@ class McpAccess:
         names = {one.secret for one in server.config.secret_headers.values()}
         if not names:
             return {}
-        async with self.database.begin() as session:
-            found = {name: await read(session, self.keys, server.tenant_id, name) for name in sorted(names)}
-        return {name: secret.get_secret_value() for name, secret in found.items()}
+
+        async def load() -> dict[str, SecretStr]:
+            async with self.database.begin() as session:
+                return {
+                    name: await read(session, self.keys, server.tenant_id, name) for name in sorted(names)
+                }
+
+        return {name: secret.get_secret_value() for name, secret in (await retry_database(load)).items()}
 
 
 def secrets_in(headers: Iterable[str]) -> frozenset[str]:

@@ -9,6 +9,7 @@ from mcp.shared.inbound import mcp_param_headers, x_mcp_header_map
 from sqlalchemy import select
 
 from chat_agent.agents.tool import MAX_OUTPUT, RunContext
+from chat_agent.clients.retry import retry_database
 from chat_agent.errors import ToolFailed
 from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
 from chat_agent.mcp_servers.checks import checked
@@ -65,8 +66,12 @@ class McpToolCaller:
     async def _current(self) -> RegisteredServer:
         """Return the server as it is registered now; raises McpToolChanged."""
         query = select(McpServer).where(McpServer.id == self.server.id)
-        async with self.access.database.begin() as session:
-            row = await session.scalar(query)
+
+        async def load() -> McpServer | None:
+            async with self.access.database.begin() as session:
+                return await session.scalar(query)
+
+        row = await retry_database(load)
         if row is None:
             raise McpToolChanged(f"The MCP server {self.server.name!r} was deleted.")
         return RegisteredServer.of(row)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
+from chat_agent.clients.retry import retry_database
 from chat_agent.json_values import map_json
 from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
 from chat_agent.mcp_servers.errors import McpAccessForbidden, McpCallFailed
@@ -61,14 +62,18 @@ async def check(access: McpAccess, server: RegisteredServer, user_id: str) -> Re
         "checked_at": func.now(),
         "changed_tools": stored(tools) if is_changed else None,
     }
-    async with access.database.begin() as session:
-        # Whoever has confirmed another list, or given another address, meanwhile knows better.
-        same = (
-            cast(McpServer.tools, JSONB) == cast(stored(confirmed), JSONB),
-            McpServer.config["url"].astext == server.config.url,
-        )
-        await session.execute(update(McpServer).where(McpServer.id == server.id, *same).values(values))
-        row = await session.scalar(select(McpServer).where(McpServer.id == server.id))
+    # Whoever has confirmed another list, or given another address, meanwhile knows better.
+    same = (
+        cast(McpServer.tools, JSONB) == cast(stored(confirmed), JSONB),
+        McpServer.config["url"].astext == server.config.url,
+    )
+
+    async def store() -> McpServer | None:
+        async with access.database.begin() as session:
+            await session.execute(update(McpServer).where(McpServer.id == server.id, *same).values(values))
+            return await session.scalar(select(McpServer).where(McpServer.id == server.id))
+
+    row = await retry_database(store)
     return server if row is None else RegisteredServer.of(row)
 
 

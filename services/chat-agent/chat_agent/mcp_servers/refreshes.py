@@ -8,12 +8,14 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from servicekit.database import Database
 from servicekit.errors import ServiceError
 from sqlalchemy import func, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.clients.retry import retry_database
 from chat_agent.mcp_servers import oauth_client
 from chat_agent.mcp_servers.errors import McpServerUnavailable, McpSignInRequired
 from chat_agent.mcp_servers.grants import GRANT, Grants, find, forget_client
@@ -54,7 +56,8 @@ class Refresher:
         unless it is refused.
         """
         for poll in range(MAX_POLLS):
-            taken = await self._claim(server, user_id, rejected, is_first=poll == 0)
+            claim = partial(self._claim, server, user_id, rejected, is_first=poll == 0)
+            taken = await retry_database(claim)
             if isinstance(taken, Grant):
                 return taken.access_token
             if taken is not None:
@@ -89,7 +92,8 @@ class Refresher:
         except GrantRefused as error:
             refusal = error
         finally:
-            current = await self._settle(server, user_id, claim, refusal or new)
+            # A refresh token that is redeemed and not replaced here would be taken for a stolen one.
+            current = await retry_database(partial(self._settle, server, user_id, claim, refusal or new))
         if current is not None:
             return current.access_token
         if new is not None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from servicekit.database import Database
 from servicekit.errors import ServiceError
 
+from chat_agent.clients.retry import retry_database
 from chat_agent.mcp_servers import oauth_client
 from chat_agent.mcp_servers.definition import OAuth
 from chat_agent.mcp_servers.errors import McpSignInExpired, McpSignInFailed
@@ -22,7 +23,7 @@ from chat_agent.mcp_servers.grants import (
     find_or_create,
     forget_client,
 )
-from chat_agent.mcp_servers.oauth_client import OFFLINE_ACCESS, Attempt, OAuthClient
+from chat_agent.mcp_servers.oauth_client import OFFLINE_ACCESS, Attempt, Grant, OAuthClient
 from chat_agent.mcp_servers.oauth_http import GrantRefused, OAuthHttp
 from chat_agent.mcp_servers.oauth_metadata import AuthorizationServer, discover
 from chat_agent.mcp_servers.refreshes import Refresher, sign_in_required
@@ -94,9 +95,12 @@ class SignIns:
 
         Raises McpSignInRequired, McpServerUnavailable.
         """
-        async with self.database.begin() as session:
-            row = await find(session, server, user_id)
-            grant = await self.grants.find(session, server, row)
+
+        async def load() -> Grant | None:
+            async with self.database.begin() as session:
+                return await self.grants.find(session, server, await find(session, server, user_id))
+
+        grant = await retry_database(load)
         if grant is None:
             raise sign_in_required(server)
         if grant.is_usable(rejected):

@@ -9,6 +9,7 @@ from servicekit.database import Database
 from sqlalchemy import String, false, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningInsert
 
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import Superseded, ToolOutcomeUnknown
@@ -19,6 +20,15 @@ from chat_agent.runs.call import Call, CallResult
 from chat_agent.runs.leases import owned
 from chat_agent.runs.lost_agents import outermost_calls
 from chat_agent.runs.nested_calls import NestedCalls
+
+# What the row of a call says when it is made again.
+AGAIN: dict[str, Any] = {
+    "status": "running",
+    "attempt": ToolCall.attempt + 1,
+    "begun_at": func.now(),
+    "ended_at": None,
+    "error": None,
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class ToolCallJournal:
 
         Raises ToolOutcomeUnknown where that is not recorded, Superseded when another worker has the run.
         """
-        if not await retry_database(lambda: self._record_start(call)):
+        if not await self._begin(call):
             if call.is_idempotent:
                 raise Superseded
             return await retry_database(lambda: self._outcome(call))
@@ -54,7 +64,21 @@ class ToolCallJournal:
         self.nested.returned(call, result.output, failed=is_failed)
         return result.output
 
-    async def _record_start(self, call: Call) -> bool:
+    async def _begin(self, call: Call) -> bool:
+        """Record that a call begins; return whether it may be made."""
+        written: list[str] = []
+
+        async def write() -> bool:
+            # Where the answer to the commit was lost, the row is that of this call, which is not yet made.
+            again = AGAIN if call.is_idempotent else {"begun_at": func.now()} if written else None
+            async with self.database.begin() as session:
+                rows = (await session.scalars(self._insert(call, again))).all()
+                written.extend(rows)
+            return bool(rows)
+
+        return await retry_database(write)
+
+    def _insert(self, call: Call, again: dict[str, Any] | None) -> ReturningInsert[str]:
         # Only the newest owner of a run finds it here: one that was taken for dead begins nothing any more.
         values = {
             "run_id": Run.id,
@@ -66,21 +90,10 @@ class ToolCallJournal:
             "is_idempotent": literal(call.is_idempotent),
         }
         new = insert(ToolCall).from_select([*values], select(*values.values()).where(owned(self.run)))
-        again = {
-            "status": "running",
-            "attempt": ToolCall.attempt + 1,
-            "begun_at": func.now(),
-            "ended_at": None,
-            "error": None,
-        }
         key = [ToolCall.run_id, ToolCall.call_id]
-        upsert = (
-            new.on_conflict_do_update(index_elements=key, set_=again)
-            if call.is_idempotent
-            else new.on_conflict_do_nothing()
-        )
-        async with self.database.begin() as session:
-            return (await session.scalars(upsert.returning(ToolCall.call_id))).one_or_none() is not None
+        if again is None:
+            return new.on_conflict_do_nothing().returning(ToolCall.call_id)
+        return new.on_conflict_do_update(index_elements=key, set_=again).returning(ToolCall.call_id)
 
     async def _outcome(self, call: Call) -> str:
         async with self.database.begin() as session:
