@@ -89,7 +89,8 @@ def test_a_name_that_is_in_use_is_refused(package: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LIST], env=install(package), capture_output=True, text=True, check=False
     )
-    assert "there is another agent called 'triage'" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "(acme-agents-corner-shop 0.1.0): there is another agent called 'triage'" in last
 
 
 @pytest.mark.parametrize("name", ["Shop", "7up", "a-b", "a__b", "", "../x"])

@@ -1,11 +1,15 @@
 """Settings of tools, from the environment."""
 
+import logging
 from functools import cache
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+logger = logging.getLogger(__name__)
 
 
 class ToolSettings(BaseSettings):
@@ -19,8 +23,23 @@ S = TypeVar("S", bound=ToolSettings)
 
 @cache
 def load_settings(kind: type[S]) -> S:
-    """Return the settings of a tool, read once; raises ValidationError where one is missing."""
-    return kind()
+    """Return the settings of a tool, read once; raises ValidationError or SettingsError, and logs why."""
+    try:
+        return kind()
+    except (ValidationError, SettingsError) as error:
+        logger.error("settings of a tool are invalid", extra=problems_of(kind, error))
+        raise
+
+
+def problems_of(kind: type[ToolSettings], error: ValidationError | SettingsError) -> dict[str, object]:
+    """Return what is wrong with which variable, without its value; a SettingsError names it in its text."""
+    if isinstance(error, SettingsError):
+        return {"settings": kind.__name__, "problems": [str(error)]}
+    prefix = kind.model_config.get("env_prefix", "")
+    problems = [
+        f"{prefix}{'__'.join(map(str, one['loc']))}".upper() + f": {one['type']}" for one in error.errors()
+    ]
+    return {"settings": kind.__name__, "problems": problems}
 
 
 class WebSearchSettings(ToolSettings):

@@ -1,6 +1,8 @@
 """A tool knows for whom it acts; every call is a row; and what fails is seen everywhere."""
 
+import asyncio
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -14,7 +16,7 @@ import pytest
 from agents import Agent, RunContextWrapper
 from agents.exceptions import ModelBehaviorError, ToolTimeoutError
 from chat_agent.agents import AGENTS
-from chat_agent.agents.tool import RunContext, agent_tool, tool
+from chat_agent.agents.tool import GuardedTool, RunContext, agent_tool, tool
 from chat_agent.errors import GuardrailTriggered, ToolFailed
 from chat_agent.main import create_app
 from chat_agent.runs.tool_errors import MESSAGES, tool_error_code
@@ -45,6 +47,53 @@ class ShopSettings(ToolSettings):
 
     name: str = "none"
     shelves: int = Field(1, ge=1)
+
+
+class UnreadySettings(ToolSettings):
+    """Settings that are missing, or invalid."""
+
+    model_config = SettingsConfigDict(env_prefix="UNREADY_")
+
+    api_key: str
+    shelves: int = 1
+
+
+class Unwritable:
+    """What has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(CANARY)
+
+
+async def exit_process() -> None:
+    sys.exit(3)
+
+
+async def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+async def await_cancelled() -> None:
+    task = asyncio.create_task(asyncio.sleep(3600))
+    task.cancel()
+    await task
+
+
+async def return_unwritable() -> Unwritable:
+    return Unwritable()
+
+
+async def wait_forever() -> None:
+    """Wait."""
+    await asyncio.Event().wait()
+
+
+LEAVE = {
+    "exit": exit_process,
+    "interrupt": interrupt,
+    "cancelled": await_cancelled,
+    "unwritable": return_unwritable,
+}
 
 
 class Workshop:
@@ -101,7 +150,17 @@ class Workshop:
             """Return what only staff may read."""
             return "the code of the safe"
 
-        tools: list[Any] = [whoami, explode, decline, stutter, refund, staff_only]
+        @tool()
+        async def leave(how: str) -> Any:
+            """Do what ends more than a call, or what cannot be written."""
+            return await LEAVE[how]()
+
+        @tool()
+        async def unready(context: RunContextWrapper[RunContext]) -> str:
+            """Read settings that are not there."""
+            return str(context.context.settings(UnreadySettings))
+
+        tools: list[Any] = [whoami, explode, decline, stutter, refund, staff_only, leave, unready]
         keeper = Agent[RunContext](
             name="keeper", handoff_description="Keeps the shop.", instructions="You keep.", tools=tools
         )
@@ -194,6 +253,33 @@ def test_nobody_else_reads_the_calls_of_a_run(person: Callable[..., httpx.Client
     run = call(ann, "whoami")
     for other in (person(), person(uuid4())):
         assert other.get(f"{RUNS}/{run['id']}/tool-calls").status_code == 404
+
+
+@pytest.mark.parametrize("how", LEAVE)
+def test_whatever_a_tool_does_costs_its_call_alone(ann: httpx.Client, how: str) -> None:
+    run = call(ann, "leave", f"how={how}")
+    (row,) = calls_of(ann, run)
+    assert (run["status"], row["status"], row["error"]) == ("completed", "failed", "internal_error")
+    assert call(ann, "whoami")["status"] == "completed"
+
+
+def test_a_cancelled_run_is_no_failure_of_its_tool(ann: httpx.Client) -> None:
+    limited = tool(seconds=0.01)(wait_forever)
+    assert isinstance(limited.on_invoke_tool, GuardedTool)
+    AGENTS["keeper"].tools.append(limited)
+    (row,) = calls_of(ann, call(ann, "wait_forever"))
+    assert (row["status"], row["error"]) == ("timed_out", "tool_timed_out")
+
+
+def test_the_log_names_the_settings_that_are_missing_or_invalid_and_no_value(
+    ann: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("UNREADY_SHELVES", CANARY)
+    (row,) = calls_of(ann, call(ann, "unready"))
+    assert row["status"] == "failed"
+    (line,) = [one for one in caplog.records if one.message == "settings of a tool are invalid"]
+    assert vars(line)["problems"] == ["UNREADY_API_KEY: missing", "UNREADY_SHELVES: int_parsing"]
+    assert CANARY not in str(vars(line))
 
 
 def test_a_failed_call_is_marked_in_the_stream_and_in_its_row(ann: httpx.Client) -> None:

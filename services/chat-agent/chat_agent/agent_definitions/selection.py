@@ -1,7 +1,9 @@
 """Which version of which agent a run begins with, and goes on with."""
 
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -209,7 +211,17 @@ def digest_in_code(agent: Agent[RunContext]) -> str:
     tools = [tool.name for tool in agent.tools]
     handoffs = [other.name for other in agent.handoffs if isinstance(other, Agent)]
     more = members_of(agent) if isinstance(agent, AcmeAgent) else []
-    return digest_of([agent.name, str(agent.instructions), tools, handoffs, *more])
+    return digest_of([agent.name, instructions_of(agent), tools, handoffs, *more])
+
+
+def instructions_of(agent: Agent[RunContext]) -> str:
+    """Return what an agent in code is told; of a function its source, as it is in every process."""
+    if not callable(agent.instructions):
+        return str(agent.instructions)
+    with suppress(OSError, TypeError):  # a callable object, or code without a file
+        return inspect.getsource(agent.instructions)
+    kind = type(agent.instructions)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def members_of(agent: AcmeAgent) -> list[dict[str, Any]]:

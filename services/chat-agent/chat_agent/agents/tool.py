@@ -50,9 +50,15 @@ RETRY_SECONDS = 0.2
 TRANSIENT = (OSError, httpx2.TransportError, Unavailable)
 # What a tool gave that no model may read, or that nobody could check.
 REFUSED = "[A guardrail does not allow this output.]"
+# What ends a process, and with it the runs of everybody, wherever it is raised.
+EXITS = (SystemExit, KeyboardInterrupt)
 # What a call within a call of an agent raises where nothing more may be done.
 FATAL = (Superseded, ToolOutcomeUnknown)
 logger = logging.getLogger("chat_agent.tool")
+
+
+class ToolExited(Exception):
+    """A tool raised what ends more than its call: `sys.exit()`, or a cancellation of its own."""
 
 
 @dataclass(frozen=True)
@@ -249,25 +255,42 @@ class GuardedTool:
             return CallResult(message, status, tool_error_code(error))
         if self.agent is not None and wait_for_approvals(context):
             return CallResult("", "waiting")
-        return CallResult(limited_output(str(output), self.limits.max_output))
+        return CallResult(limited_output(output, self.limits.max_output))
 
-    async def _output(self, context: ToolContext[RunContext], arguments: str) -> object:
+    async def _output(self, context: ToolContext[RunContext], arguments: str) -> str:
         try:
             async with asyncio.timeout(self.limits.seconds) as deadline:
-                return await self._call(context, arguments)
+                return str(await self._call(context, arguments))
         except TimeoutError:
             if not deadline.expired():
                 raise
             raise ToolTimeoutError(self.tool.name, self.limits.seconds) from None
 
     async def _call(self, context: ToolContext[RunContext], arguments: str) -> object:
-        invoke: Callable[..., Awaitable[object]] = self.tool.on_invoke_tool
         for attempt in range(self.limits.retries):
             try:
-                return await invoke(context, arguments)
+                return await self._invoke(context, arguments)
             except TRANSIENT:
                 await asyncio.sleep(RETRY_SECONDS * 2**attempt)
-        return await invoke(context, arguments)
+        return await self._invoke(context, arguments)
+
+    async def _invoke(self, context: ToolContext[RunContext], arguments: str) -> object:
+        """Call the function; raises ToolExited in place of what would end more than the call."""
+        invoke: Callable[..., Awaitable[object]] = self.tool.on_invoke_tool
+        try:
+            return await invoke(context, arguments)
+        except EXITS as error:
+            raise ToolExited from error
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            raise ToolExited from error
+
+
+def is_cancelled() -> bool:
+    """Return whether somebody has cancelled the current task."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def limited_output(output: str, size: int) -> str:
