@@ -1,9 +1,11 @@
 """An attached CSV file is analyzed in a process that can open nothing."""
 
 import base64
+import gzip
 import json
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -64,6 +66,38 @@ async def analyze(content: bytes = SALES, **request: object) -> dict[str, str]:
 )
 async def test_analyzes(request_: dict[str, object], result: str) -> None:
     assert await analyze(**request_) == {"result": result}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+async def test_reads_the_encodings_of_excel(encoding: str) -> None:
+    content = "Straße;Preis\nGröße;1,5\nÜbung;2,25\n".encode(encoding)
+    assert await analyze(content, columns=["Straße"]) == {"result": "Straße\nGröße\nÜbung\n"}
+    total = await analyze(content, operation="aggregate", columns=["Preis"])
+    assert total == {"result": "rows,Preis\n2,3.75\n"}
+
+
+@pytest.mark.parametrize(
+    ("content", "result"),
+    [
+        (b"a|b\n1|2\n", "a,b\n1,2\n"),
+        (b"sep=;\r\na;b\r\n1;2\r\n", "a,b\n1,2\n"),
+        (b"a,b\r1,2\r3,4\r", "a,b\n1,2\n3,4\n"),
+        (b'"x,y,z";b\n1;2\n', '"x,y,z",b\n1,2\n'),
+        (b"a;b\n1.5;2\n", "a,b\n1.5,2\n"),
+        (b"a\n" + b"1\n" * 20_000 + b"2.5\n", "a\n1.0\n"),
+    ],
+    ids=["bars", "named", "carriage returns", "quoted", "points", "late fraction"],
+)
+async def test_reads_what_programs_write(content: bytes, result: str) -> None:
+    limit = result.count("\n") - 1
+    assert await analyze(content, limit=limit) == {"result": result}
+
+
+@pytest.mark.parametrize(
+    "content", [gzip.compress(b"a,b\n" + b"1,2\n" * 100_000), zlib.compress(SALES), b"PK\x03\x04\x14\x00"]
+)
+async def test_refuses_what_is_packed(content: bytes) -> None:
+    assert (await analyze(content)).keys() == {"error"}
 
 
 async def test_describes_the_columns() -> None:

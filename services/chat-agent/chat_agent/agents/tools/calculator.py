@@ -3,6 +3,7 @@
 import ast
 import math
 import operator
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -70,14 +71,14 @@ def evaluate(expression: str) -> str:
         raise ToolFailed("This has no value, or one that is too large.") from None
     if isinstance(value, complex):
         raise ToolFailed("This has no real value.")
-    return str(value) if isinstance(value, int) else f"{value:.12g}"
+    return str(value) if isinstance(value, int) else f"{value:.{sys.float_info.dig}g}"
 
 
 def value_of(node: ast.expr) -> Number:
     """Return the value of a part of an expression."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return number
+            return finite(number)
         case ast.Name(id=name) if name in CONSTANTS:
             return CONSTANTS[name]
         case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
@@ -95,7 +96,14 @@ def calculated(op: ast.operator, left: Number, right: Number) -> Number:
         times = right if isinstance(op, ast.Pow) else 1
         if left.bit_length() * times > MAX_BITS:
             raise OverflowError
-    return BINARY[type(op)](left, right)
+    return finite(BINARY[type(op)](left, right))
+
+
+def finite(number: Number) -> Number:
+    """Return a number; raises OverflowError for infinity, with which calculations would go on."""
+    if isinstance(number, float) and not math.isfinite(number):
+        raise OverflowError
+    return number
 
 
 def limited(number: int, limit: int) -> int:

@@ -4,8 +4,10 @@ It runs as a script. When it reads the file it can open nothing any more: no fil
 """
 
 import json
+import re
 import resource
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +16,7 @@ import polars as pl
 CPU_SECONDS = 20
 MEMORY_BYTES = 4 * 1024**3
 SAMPLE = b"a,b,c,d\n1,2,x,2026-01-31\n3,4.5,y,2026-02-28\n"
+SEPARATORS = ",;\t|"
 SAMPLE_REQUEST = {
     "group_by": ["a"],
     "aggregation": "mean",
@@ -40,6 +43,8 @@ def warm_up() -> None:
     for operation in OPERATIONS:
         columns = [] if operation == "correlate" else ["b"]
         analyze({**SAMPLE_REQUEST, "columns": columns, "operation": operation}, SAMPLE)
+    for content in (BOM_UTF16_LE, b"\xff"):  # each encoding is a module
+        text_of(content)
 
 
 def deny_resources() -> None:
@@ -53,15 +58,39 @@ def deny_resources() -> None:
 
 def analyze(request: dict[str, Any], content: bytes) -> str:
     """Return the result of an operation as CSV."""
-    header = content.partition(b"\n")[0]
-    separator = max((",", ";", "\t"), key=lambda one: header.count(one.encode()))
-    frame = pl.read_csv(
-        BytesIO(content), separator=separator, infer_schema_length=10_000, try_parse_dates=True
-    )
-    result = OPERATIONS[request["operation"]](frame, request)
+    result = OPERATIONS[request["operation"]](read(text_of(content)), request)
     if request["sort_by"] and request["operation"] in {"rows", "aggregate"}:
         result = result.sort(request["sort_by"], descending=request["descending"], nulls_last=True)
     return result.head(request["limit"]).write_csv()
+
+
+def text_of(content: bytes) -> str:
+    """Return the text of a file, in UTF-8 or as Excel stores it; raises ValueError."""
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    if b"\0" in content:
+        raise ValueError("The file is no text. Save the table as CSV.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")
+
+
+def read(text: str) -> pl.DataFrame:
+    """Return the table of a text, with the separator that its first line has most, or that it names."""
+    lines = text if "\n" in text else text.replace("\r", "\n")
+    first, _, rest = lines.partition("\n")
+    if named := re.fullmatch(r"sep=(.)\r?", first, re.IGNORECASE):  # as Excel writes it
+        lines = rest
+    unquoted = re.sub(r'"[^"]*"', "", first)
+    separator = named[1] if named else max(SEPARATORS, key=unquoted.count)
+    return pl.read_csv(
+        BytesIO(lines.encode()),
+        separator=separator,
+        decimal_comma=separator == ";" and re.search(r"\d,\d", lines) is not None,
+        infer_schema_length=None,
+        try_parse_dates=True,
+    )
 
 
 def describe(frame: pl.DataFrame, _request: dict[str, Any]) -> pl.DataFrame:
