@@ -443,6 +443,7 @@ def settings(
             agent_model_default="sandbox-large",
             model_max_retries=1,
             model_connect_timeout_seconds=60,
+            billing_timeout_seconds=60,
             conversation_timeout_seconds=6,
             auth_timeout_seconds=6,
             chat_stream_concurrent_limit=3,

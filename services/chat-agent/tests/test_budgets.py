@@ -102,7 +102,7 @@ def billed(settings: Settings, billing: Billing) -> Iterator[Settings]:
     }
     with serving(billing.app) as url:
         inputs = {"model_inputs": {"sandbox-large": IMAGES_AND_FILES}}
-        changes = {"enable_billing": True, "billing_internal_url": url, "billing_timeout_seconds": 20}
+        changes = {"enable_billing": True, "billing_internal_url": url}
         yield settings.model_copy(update={**unlimited, **inputs, **changes})
 
 
