@@ -13,6 +13,9 @@ from starlette.types import ASGIApp
 
 from testkit.eventually import until
 
+# Longer than any client keeps a connection that is not used: one that stood still must not take up again what
+# the server is about to close, for a request that is not repeated.
+KEEP_ALIVE_SECONDS = 600
 # For clients of loopback, which speak plain HTTP: loading the system's authorities takes 20 ms of CPU each.
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -48,7 +51,15 @@ async def fetch_keys(app: object) -> None:
 def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
     """Serve an app on loopback until the block ends; returns its URL. Its lifespan runs in that loop."""
     with socket.create_server(("127.0.0.1", port)) as listening:
-        server = Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+        server = Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=2,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            )
+        )
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         try:
