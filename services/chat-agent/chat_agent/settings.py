@@ -218,7 +218,8 @@ class Settings(ServiceSettings):
     # What callers may not set, as JSON by agent, "*" for all: {"triage": ["temperature", "top_p"]}.
     denied_parameters: dict[str, frozenset[str]] = Field(default_factory=dict)
 
-    # What becomes of a run whose client disconnects, as JSON by protocol: {"chat_completions": "cancel"}.
+    # What becomes of a run whose client disconnects, as JSON by protocol: {"chat_completions": "continue"}.
+    # Of others it continues where somebody can read the rest.
     on_disconnect: dict[Protocol, OnDisconnect] = Field(default_factory=dict)
 
     run_max_turns: int = 20

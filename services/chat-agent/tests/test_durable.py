@@ -7,6 +7,7 @@ import runpy
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -309,6 +310,32 @@ def test_who_waits_for_the_whole_answer_gets_it_from_the_leaving_replica(
     run = row(settings, answer.json()["run_id"])
     assert (answer.json()["response"], run["attempt"], run["losses"]) == (run["output"], 2, 0)
     assert leaving.wait() == 0
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_a_client_that_leaves_a_stopping_replica_cancels_nothing(
+    replica, other: str, at, settings: Settings, resume_model, is_streamed: bool
+) -> None:
+    leaving, here = replica(run_lease_seconds=NEVER), at(other)
+    token = here.headers["authorization"]
+    message = {"role": "user", "content": PAUSING}
+    body = json.dumps({"model": "triage", "messages": [message], "stream": is_streamed})
+    with contextlib.closing(HTTPConnection(httpx.URL(leaving.url).netloc.decode(), timeout=60)) as leaver:
+        sent = {"authorization": token, "content-type": "application/json"}
+        leaver.request("POST", "/v1/chat/completions", body, sent)
+        run_id = until(lambda: newest_running(here))
+        leaving.terminate()
+        until(lambda: row(settings, run_id)["attempt"] == 2)
+    assert leaving.wait() == 0
+    resume_model()
+    assert is_whole(rest(here, run_id))
+    assert row(settings, run_id)["status"] == "completed"
+
+
+def newest_running(client: httpx.Client) -> str | None:
+    """Return the id of the newest run if it is under way."""
+    items = client.get("/api/v1/runs?status=running").json()["items"]
+    return str(items[0]["id"]) if items else None
 
 
 def test_a_replica_that_is_alone_takes_its_runs_up_again(replica, at) -> None:

@@ -22,7 +22,7 @@ from chat_agent.api.dependencies import (
 )
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.run_request import RunRequest
-from chat_agent.api.sse import event_stream
+from chat_agent.api.sse import EventStream
 from chat_agent.api.start_run import (
     answer_approvals,
     chat_response,
@@ -115,7 +115,7 @@ async def stream_chat(
     async with limiter.admit("stream") as grant:
         started = await start_run(manager, caller, RunRequest(request), key)
     frames = subscribe.sse_frames(manager, started.run, caller)
-    return event_stream(frames, grant.lease, {**grant.headers(), **started.headers()})
+    return EventStream(frames, grant.lease, {**grant.headers(), **started.headers()})
 
 
 @router.post(
@@ -181,7 +181,7 @@ async def stream_run_events(
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     async with limiter.admit("replay") as grant:
         frames = subscribe.sse_frames(manager, run, caller, after)
-    return event_stream(frames, grant.lease, grant.headers())
+    return EventStream(frames, grant.lease, grant.headers())
 
 
 @router.post("/runs/{run_id}/cancel", response_model=schemas.Run, tags=["runs"])

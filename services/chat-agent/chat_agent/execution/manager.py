@@ -1,4 +1,4 @@
-"""The runs that this process executes. A run continues when the client that started it disconnects."""
+"""The runs that this process executes; none depends on the connection of the client that started it."""
 
 import asyncio
 import contextlib

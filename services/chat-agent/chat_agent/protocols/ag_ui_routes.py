@@ -18,7 +18,7 @@ from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.client_tools import MAX_TOOLS, NamedFunction, is_own_tool, tool_options
-from chat_agent.protocols.disconnects import is_cancelled_on_disconnect
+from chat_agent.protocols.disconnects import disconnect_handler
 from chat_agent.protocols.media import Inputs, Media, MediaText, inputs_of, mixed_turn
 from chat_agent.protocols.requests import (
     Anything,
@@ -262,5 +262,5 @@ async def run_ag_ui_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
             started = await start_run(manager, caller, translated, key)
     encoder = AgUiEvents(started.run.id, Thread(body.thread_id, body.run_id, body.state))
     requested = body.forwarded.on_disconnect if body.forwarded else None
-    cancel = is_cancelled_on_disconnect(manager.settings, "ag_ui", requested)
-    return responses.streaming_response(manager, caller, started, grant, encoder, cancel=cancel)
+    handler = disconnect_handler(manager, caller, "ag_ui", requested, [started])
+    return responses.streaming_response(manager, caller, started, grant, encoder, on_disconnect=handler)

@@ -22,7 +22,7 @@ from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols import responses
 from chat_agent.protocols.ai_sdk import HEADERS, UiMessageStream
 from chat_agent.protocols.client_tools import MAX_TOOLS, FunctionFields, ToolName, tool_options
-from chat_agent.protocols.disconnects import is_cancelled_on_disconnect
+from chat_agent.protocols.disconnects import disconnect_handler
 from chat_agent.protocols.media import Inputs, Media, MediaText, inputs_of, mixed_turn
 from chat_agent.protocols.requests import (
     Anything,
@@ -234,8 +234,10 @@ async def stream_ui_message(
         async with limiter.admit("stream") as grant:
             started = await start_run(manager, caller, translated, key)
     encoder = UiMessageStream(body.message_id)
-    cancel = is_cancelled_on_disconnect(manager.settings, "ui_messages", body.on_disconnect)
-    return responses.streaming_response(manager, caller, started, grant, encoder, HEADERS, cancel=cancel)
+    handler = disconnect_handler(manager, caller, "ui_messages", body.on_disconnect, [started])
+    return responses.streaming_response(
+        manager, caller, started, grant, encoder, HEADERS, on_disconnect=handler
+    )
 
 
 @router.get("/{chat_id}/stream", response_class=StreamingResponse, responses=RESUMED)

@@ -9,7 +9,7 @@ from servicekit.auth.tokens import Principal
 from servicekit.rate_limits import Grant
 
 from chat_agent.api.rate_limits import RateLimiter
-from chat_agent.api.sse import event_stream
+from chat_agent.api.sse import EventStream
 from chat_agent.api.start_run import StartedRun
 from chat_agent.errors import ApprovalNotFound
 from chat_agent.event_log.store import EventType, RunEvent
@@ -17,7 +17,7 @@ from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
 from chat_agent.model import failures
 from chat_agent.models import Run
-from chat_agent.protocols.disconnects import cancel_on_disconnect
+from chat_agent.protocols.disconnects import DisconnectHandler
 from chat_agent.protocols.encoder import ProtocolEncoder, feed, stream
 from chat_agent.runs import store
 
@@ -52,13 +52,12 @@ def streaming_response(  # noqa: PLR0913, PLR0917  # what is streamed, to whom, 
     encoder: ProtocolEncoder,
     headers: Mapping[str, str] = NO_HEADERS,
     *,
-    cancel: bool = False,
+    on_disconnect: DisconnectHandler | None,
 ) -> StreamingResponse:
-    """Respond with a stream; a client that disconnects stops the run only with `cancel`."""
+    """Respond with the stream of a run."""
     frames = stream(manager, started.run.id, encoder, caller, started.last_event_id)
-    if cancel:
-        frames = cancel_on_disconnect(manager, caller, [started.run.id], frames)
-    return event_stream(frames, grant.lease, {**grant.headers(), **started.headers(), **headers})
+    all_headers = {**grant.headers(), **started.headers(), **headers}
+    return EventStream(frames, grant.lease, all_headers, on_disconnect)
 
 
 async def replay_response(
@@ -71,7 +70,7 @@ async def replay_response(
     """Stream a run again, from its beginning."""
     async with limiter.admit("replay") as grant:
         frames = stream(manager, run_id, encoder, limiter.caller)
-    return event_stream(frames, grant.lease, {**grant.headers(), **headers})
+    return EventStream(frames, grant.lease, {**grant.headers(), **headers})
 
 
 async def complete(manager: RunManager, run_id: UUID, encoder: ProtocolEncoder) -> None:

@@ -17,7 +17,7 @@ from testkit.client_environments import available, installed
 NODE = "chat-agent-node"
 # Of all scripts of a file.
 SECONDS = 600
-collect_ignore = [] if NODE in available() else ["test_ui_clients.py"]
+collect_ignore = [] if NODE in available() else ["test_stopped_clients.py", "test_ui_clients.py"]
 
 
 @pytest.fixture(scope="module")

@@ -126,18 +126,6 @@ def test_a_conversation_has_one_answer_to_a_message(client: OpenAI) -> None:
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "n")
 
 
-def test_a_disconnect_cancels_all_choices_where_that_is_requested(ann: httpx.Client, runs: Any) -> None:
-    endless = [{"role": "user", "content": "Tell me a long story [sandbox: tokens=60, stall-after=30]"}]
-    body = {"model": "triage", "messages": endless, "n": 2, "stream": True}
-    with ann.stream(
-        "POST", "/v1/chat/completions", json={**body, "metadata": {"on_disconnect": "cancel"}}
-    ) as answer:
-        next(answer.iter_lines())
-        ids = answer.headers["acme-run-id"].split(", ")
-    assert len(ids) == 2
-    until(lambda: {run["status"] for run in runs()} == {"cancelled"})
-
-
 def test_each_choice_counts_as_a_call(settings: Settings, client: OpenAI, runs: Any) -> None:
     few = settings.model_copy(update={"chat_rate_limit_per_minute": 2})
     with serving(create_app(few)) as url, pytest.raises(openai.RateLimitError):

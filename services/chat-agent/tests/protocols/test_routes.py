@@ -46,7 +46,6 @@ STREAMS: dict[str, Body] = {
 }
 ENDLESS = "Tell me a long story [sandbox: tokens=60, stall-after=30]"
 FORGET = "Forget it [sandbox: call=forget_conversation]"
-SLOWLY = "Slowly [sandbox: tokens=40] [sandbox: rate=60/s]"
 
 streams = pytest.mark.parametrize(("path", "body"), STREAMS.items())
 
@@ -82,53 +81,6 @@ def test_a_key_gives_the_same_stream_again(ann: httpx.Client, path: str, body: B
     assert second.headers["idempotent-replayed"] == "true"
     other = ann.post(path, json=body("Another"), headers=request["headers"])
     assert (other.status_code, code_of(other)) == (409, "idempotency_conflict")
-
-
-@streams
-def test_a_client_that_goes_away_does_not_stop_the_run(ann: httpx.Client, path: str, body: Body) -> None:
-    with ann.stream("POST", path, json=body(SLOWLY)) as answer:
-        next(answer.iter_lines())
-    run = f"/api/v1/runs/{answer.headers['acme-run-id']}"
-    until(lambda: ann.get(run).json()["status"] == "completed")
-
-
-def disconnecting(path: str, body: Body, mode: str) -> dict[str, Any]:
-    """Return a request that says what becomes of its run after a disconnect."""
-    wish = {"on_disconnect": mode}
-    if path.startswith("/v1/"):
-        return {**body(ENDLESS), "metadata": wish}
-    return {**body(ENDLESS), **({"forwardedProps": wish} if path.endswith("ag-ui") else wish)}
-
-
-def status_after_disconnect(ann: httpx.Client, url: str, request: dict[str, Any]) -> Callable[[], str]:
-    """Disconnect from a stream that has begun; give a function that gives the status of its run."""
-    with ann.stream("POST", url, json=request) as answer:
-        next(answer.iter_lines())
-    run = f"/api/v1/runs/{answer.headers['acme-run-id']}"
-    return lambda: str(ann.get(run).json()["status"])
-
-
-@streams
-def test_a_disconnect_cancels_where_the_request_says_so(ann: httpx.Client, path: str, body: Body) -> None:
-    status = status_after_disconnect(ann, path, disconnecting(path, body, "cancel"))
-    until(lambda: status() == "cancelled")
-
-
-def test_a_disconnect_cancels_where_the_setting_says_so(ann: httpx.Client, settings: Settings) -> None:
-    protocols = dict.fromkeys(("chat_completions", "responses", "ag_ui", "ui_messages"), "cancel")
-    with serving(create_app(settings.model_copy(update={"on_disconnect": protocols}))) as url:
-        for path, body in STREAMS.items():
-            status = status_after_disconnect(ann, f"{url}{path}", body(ENDLESS))
-            until(lambda status=status: status() == "cancelled")
-        request = {**response(SLOWLY), "background": True}
-        status = status_after_disconnect(ann, f"{url}/v1/responses", request)
-        until(lambda: status() == "completed")
-
-
-@streams
-def test_only_cancel_and_continue_are_known(ann: httpx.Client, path: str, body: Body) -> None:
-    request = disconnecting(path, body, "explode")
-    assert ann.post(path, json=request).status_code in {400, 422}
 
 
 @streams

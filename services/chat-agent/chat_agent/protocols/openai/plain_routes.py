@@ -12,7 +12,7 @@ from servicekit.errors import ServiceError
 from chat_agent.api.dependencies import ManagerDep, Writer
 from chat_agent.api.plain_call import PlainCall
 from chat_agent.api.rate_limits import ChatLimiter
-from chat_agent.api.sse import event_stream
+from chat_agent.api.sse import EventStream
 from chat_agent.execution.manager import RunManager
 from chat_agent.protocols import responses
 from chat_agent.protocols.encoder import DONE, data_event
@@ -71,7 +71,7 @@ async def create_completion(
         # A failure before the first event has a status of its own.
         first = await anext(events)
     frames = encode(first, events, wants_usage=body.wants_usage)
-    return event_stream(frames, grant.lease, grant.headers())
+    return EventStream(frames, grant.lease, grant.headers())
 
 
 async def complete(

@@ -109,7 +109,9 @@ class CompletionRequest(CompletionParameters):
         None, description="Values that the instructions of a tenant's agent name."
     )
     metadata: Metadata = Field(
-        None, description="`conversation_id` goes on with that conversation; `on_conflict` as in `/chat`."
+        None,
+        description="`conversation_id` goes on with that conversation; `on_conflict` as in `/chat`; "
+        "`on_disconnect`: `cancel` or `continue`.",
     )
 
     def translate(self, agent: AgentProfile, settings: Settings) -> RunRequest:
@@ -193,7 +195,9 @@ class ResponseRequest(ResponseParameters):
     prompt: Prompt | None = Field(None, description="The agent, and values for its variables.")
     previous_response_id: Name | None = None
     conversation: Name | ConversationName | None = None
-    metadata: Metadata = None
+    metadata: Metadata = Field(
+        None, description="`on_conflict` as in `/chat`; `on_disconnect`: `cancel` or `continue`."
+    )
 
     def translate(self, agent: AgentProfile, conversation_id: UUID | None, settings: Settings) -> RunRequest:
         """Return what is asked, in our words; raises UnsupportedParameter, InvalidParameter."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from servicekit import large_bodies
 from servicekit.auth.tokens import Principal
@@ -16,7 +16,7 @@ from chat_agent.api.branches import continue_run
 from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, ToolReader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
-from chat_agent.api.sse import event_stream
+from chat_agent.api.sse import EventStream
 from chat_agent.api.start_run import StartedRun, answer_approvals, stop_run
 from chat_agent.attachments.request_data import MessageRoute
 from chat_agent.errors import AgentNotFound
@@ -24,12 +24,8 @@ from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
 from chat_agent.models import Run, RunStatus
 from chat_agent.protocols import responses
-from chat_agent.protocols.disconnects import (
-    cancel_on_disconnect,
-    is_cancelled_on_disconnect,
-    read_on_disconnect,
-)
-from chat_agent.protocols.encoder import feed
+from chat_agent.protocols.disconnects import disconnect_handler, read_on_disconnect, watched
+from chat_agent.protocols.encoder import feed, stream
 from chat_agent.protocols.errors import InvalidParameter
 from chat_agent.protocols.openai import choices, errors, stored_responses
 from chat_agent.protocols.openai.chat_completions import ChatCompletion
@@ -89,28 +85,33 @@ async def get_model(name: ModelName, caller: ToolReader, manager: ManagerDep, se
     response_class=Response,
     responses=complete_or_stream_doc("A completion, or its chunks.", "chat.completion"),
 )
-async def create_chat_completion(
-    body: CompletionRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
+async def create_chat_completion(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+    body: CompletionRequest,
+    caller: Writer,
+    manager: ManagerDep,
+    key: IdempotencyKey,
+    limiter: ChatLimiter,
+    http_request: Request,
 ) -> Response:
     """Answer the last message; the ones before it open a new conversation, unless one is named."""
     caller = acting_for(caller, body)
     request = body.translate(await manager.profile_of(caller.tenant_id, body.model), manager.settings)
     requested = read_on_disconnect(body.metadata)
-    cancel = is_cancelled_on_disconnect(manager.settings, "chat_completions", requested)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
         started = await choices.start_choices(manager, caller, request, key, limiter.for_caller(caller))
     encoders = choices_of(body, started)
     headers = {**grant.headers(), **choices.headers_of(started)}
+    handler = disconnect_handler(manager, caller, "chat_completions", requested, started)
     if not body.stream:
         large_bodies.release()
-        await choices.complete(manager, started, encoders)
+        async with watched(http_request, handler):
+            await choices.complete(manager, started, encoders)
         return JSONResponse(encoders[0].completion(), headers=headers)
     if len(started) == 1:
-        return responses.streaming_response(manager, caller, started[0], grant, encoders[0], cancel=cancel)
-    frames = choices.stream_choices(manager, caller, started, encoders)
-    if cancel:
-        frames = cancel_on_disconnect(manager, caller, [one.run.id for one in started], frames)
-    return event_stream(frames, grant.lease, headers)
+        frames = stream(manager, started[0].run.id, encoders[0], caller)
+    else:
+        frames = choices.stream_choices(manager, caller, started, encoders)
+    return EventStream(frames, grant.lease, headers, handler)
 
 
 def choices_of(body: CompletionRequest, started: Sequence[StartedRun]) -> list[ChatCompletion]:
@@ -127,14 +128,18 @@ def choices_of(body: CompletionRequest, started: Sequence[StartedRun]) -> list[C
     response_class=Response,
     responses=complete_or_stream_doc("A response, or its events.", "response"),
 )
-async def create_response(
-    body: ResponseRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
+async def create_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+    body: ResponseRequest,
+    caller: Writer,
+    manager: ManagerDep,
+    key: IdempotencyKey,
+    limiter: ChatLimiter,
+    http_request: Request,
 ) -> Response:
     """Answer the input; `previous_response_id` or `conversation` continues a conversation."""
     caller = acting_for(caller, body)
     conversation_id = body.conversation_id()
     requested = "continue" if body.background else read_on_disconnect(body.metadata)
-    cancel = is_cancelled_on_disconnect(manager.settings, "responses", requested)
     previous = await find_previous(body, caller, manager)
     if previous is not None:
         caller = acting_as_owner(caller, previous)
@@ -156,12 +161,14 @@ async def create_response(
             started = await start()
     large_bodies.release()
     encoder = ResponseStream(started.run, request=body.model_dump(include=ECHOED))
+    handler = disconnect_handler(manager, caller, "responses", requested, [started])
     if body.stream:
-        return responses.streaming_response(manager, caller, started, grant, encoder, cancel=cancel)
+        return responses.streaming_response(manager, caller, started, grant, encoder, on_disconnect=handler)
     if body.background:
         feed(encoder, await subscribe.read_all(manager, started.run.id))
     else:
-        await responses.complete(manager, started.run.id, encoder)
+        async with watched(http_request, handler):
+            await responses.complete(manager, started.run.id, encoder)
     return JSONResponse(encoder.response, headers={**grant.headers(), **started.headers()})
 
 
