@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from chat_agent.model.schema_validation import SchemaValidator
+from chat_agent.model.schema_validation import SchemaValidator, validator_of_tool
 
 from .tenant_server import tool_problems
 from .test_agent_definitions import problems
@@ -111,3 +111,54 @@ def test_names_of_members_are_no_keywords() -> None:
     names = ("$ref", "$id", "enum", "const", "default", "definitions")
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
     assert SchemaValidator(schema).is_valid(dict.fromkeys(names, "text"))
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        [f"^{number}$" for number in range(101)],
+        ["a" * 4001],
+        ["(?i)" + "a" * 400],
+        [r"\s" * 64],
+        [r"\p{L}{1,100}"],
+        [rf"\p{{L}}{{1,3}}{number}" for number in range(30)],
+        ["(?!x)"],
+    ],
+)
+@pytest.mark.parametrize("member", ["pattern", "patternProperties"])
+def test_patterns_that_take_long_are_refused(member: str, patterns: list[str]) -> None:
+    parts = [{member: one if member == "pattern" else {one: {}}} for one in patterns]
+    with pytest.raises(ValueError, match="attern"):
+        SchemaValidator({"properties": {"a": {"anyOf": parts}}})
+
+
+def test_patterns_that_differ_are_what_counts() -> None:
+    schema = {"properties": {f"p{number}": {"pattern": "^[a-z]{1,64}$"} for number in range(1000)}}
+    assert SchemaValidator(schema).is_valid({"p1": "a"})
+    assert not SchemaValidator(schema).is_valid({"p1": "A"})
+
+
+LOOKING_AROUND = {"pattern": "(?!x)"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"type": "string"}, "default": LOOKING_AROUND, "pattern": LOOKING_AROUND}},
+        {"properties": {"a": {"type": "string"}}, "patternProperties": {"(?!x)": LOOKING_AROUND}},
+        {
+            "properties": {"a": {"$ref": "#/$defs/pattern"}},
+            "$defs": {"pattern": {"type": "string", **LOOKING_AROUND}},
+        },
+    ],
+)
+def test_arguments_are_validated_without_the_patterns_that_are_not_matched_here(schema: Json) -> None:
+    validator = validator_of_tool(schema)
+    assert validator is not None
+    assert validator.is_valid({"a": "x", "default": "x", "pattern": "x", "other": 1})
+    assert not validator.is_valid({"a": 1})
+
+
+@pytest.mark.parametrize("schema", [{"type": "thing"}, {"$ref": "#/none"}, {"pattern": "a" * 4001}])
+def test_what_cannot_be_validated_here_is_left_to_the_tool(schema: Json) -> None:
+    assert validator_of_tool(schema) is None

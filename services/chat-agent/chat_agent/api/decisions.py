@@ -65,7 +65,9 @@ def check_arguments(
     """Raise InvalidToolArguments for arguments that do not match the schema of the tool they are for."""
     for id_, arguments in edited.items():
         tool = tools.get((requests[id_].agent, requests[id_].name))
-        if tool is not None and (mismatch := validator_of_tool(schema_of(tool)).mismatch(arguments)):
+        if tool is None or (validator := validator_of_tool(schema_of(tool))) is None:
+            continue
+        if mismatch := validator.mismatch(arguments):
             place = mismatch.described("the arguments")
             raise InvalidToolArguments(f"The arguments do not match the schema of {tool.name!r}{place}.")
 

@@ -81,11 +81,14 @@ def provided_parameters(document: ToolDocument) -> set[str]:
 
 def problems_of(tool: HttpTool, private_hosts: frozenset[str]) -> list[DefinitionProblem]:
     """List what is wrong with a tool."""
+    of_schemas = [*schema_problems(tool)]
     checks = (
         address_problems(tool, private_hosts),
-        schema_problems(tool),
+        of_schemas,
         argument_problems(tool.endpoint),
         value_problems(tool),
+        # Each compiles the schema of one argument: together as much as the whole takes, which works.
+        [] if of_schemas else fixed_argument_problems(tool),
     )
     return [DefinitionProblem(path=path, message=message) for check in checks for path, message in check]
 
@@ -187,8 +190,12 @@ def value_problems(tool: HttpTool) -> Found:
                 yield f"{part}.{name}", "The value of a header must be ASCII."
             if not isinstance(value, SecretReference) and is_secret(location, name):
                 yield f"{part}.{name}", 'This carries a secret: name one, as `{"secret": "…"}`.'
+
+
+def fixed_argument_problems(tool: HttpTool) -> Found:
+    """Yield fixed arguments that the endpoint does not take."""
     for name, value in tool.fixed_arguments.items():
-        schema = endpoint.properties.get(name)
+        schema = tool.endpoint.properties.get(name)
         if schema is None:
             yield f"fixed_arguments.{name}", f"There is no argument called {name!r}."
         elif not fits(schema, value):

@@ -11,7 +11,7 @@ from mcp.shared.inbound import find_invalid_x_mcp_header
 from pydantic import BaseModel, Field
 
 from chat_agent.mcp_servers.messages import Json
-from chat_agent.model.schema_validation import validator_of_tool
+from chat_agent.model.schema_validation import measure_schema
 from chat_agent.schemas import storable_json
 
 MAX_NAME = 128
@@ -111,7 +111,7 @@ def schema_problems(schema: object) -> Iterator[str]:
         yield f"Its schema has more than {MAX_SCHEMA} bytes."
         return
     try:
-        validator_of_tool(schema)
+        measure_schema(schema)
     except ValueError:
         yield "Its schema is no JSON schema, or refers to another document."
     if taken := [word for word in COMPOSED if word in schema]:

@@ -5,7 +5,9 @@ Such a schema is refused. In one that refers to itself, that may be so with each
 value matches is known soon all the same, but where it does not is not looked for.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -13,6 +15,13 @@ import jsonschema_rs
 
 # Of a schema, with what its references lead to.
 MAX_SIZE = 10_000
+# Of the different patterns of a schema: their number, what all cost to parse, in characters, and the bytes to
+# which they are compiled. These take up to some 40 ms, in which nothing else runs.
+MAX_PATTERNS, MAX_PATTERN_COST, MAX_COMPILED = 100, 4000, 2_500_000
+# A character costs ten times as much where case is ignored. Classes such as `\s` are replaced before, and in
+# time that grows with the square of their number.
+CASE_INSENSITIVE, CASE_COST = re.compile(r"\(\?[\w-]*i"), 10
+CLASS_ESCAPE = re.compile(r"\\[dDwWsSpPc]")
 # Sizes of schema and value, multiplied: what is validated in some tenths of a second, and where the place of
 # an error is looked for, which takes a thousand times as long.
 MAX_WORK, MAX_SEARCH = 20_000_000, 20_000
@@ -22,6 +31,10 @@ DEFINITIONS = {"$defs", "definitions"}
 DATA = {"const", "enum", "default", "examples", "example"}
 NOT_APPLIED = DEFINITIONS | DATA
 REFERENCES = ("$ref", "$recursiveRef")
+# What says how a schema itself is read.
+HEAD = ("$schema", "$id", "id")
+# What depends on the names that match a pattern.
+BY_PATTERN = {"patternProperties", "additionalProperties", "unevaluatedProperties"}
 
 
 class Mismatch(NamedTuple):
@@ -35,18 +48,23 @@ class Mismatch(NamedTuple):
         return f" at {self.place or whole} (`{self.rule}`)" if self.rule else ""
 
 
+class UnmatchablePattern(ValueError):
+    """A pattern looks around, or is too large; `instance_path` is where it stands."""
+
+    def __init__(self, error: jsonschema_rs.ValidationError) -> None:
+        super().__init__(f"A pattern is too large, or cannot be matched in linear time: {error.instance!r}")
+        self.instance_path = error.instance_path
+
+
 class SchemaValidator:
     """Validates values by one schema."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         """Load nothing, and match patterns in linear time; raises ValueError for what is no schema."""
         document = dict(schema)
-        options = jsonschema_rs.RegexOptions()
-        self._validator = jsonschema_rs.validator_for(document, offline=True, pattern_options=options)
-        # After that: of a `$schema` that is not known it would load the address.
-        jsonschema_rs.meta.validate(document)
-        measured = SchemaSize(document)
+        measured = measure_schema(document)
         self._size, self._is_recursive = measured.size, measured.is_recursive
+        self._validator = compiled(document)
 
     def is_too_much(self, value: object) -> bool:
         """Return whether a value is so large that it is not validated."""
@@ -69,38 +87,80 @@ class SchemaValidator:
         return None
 
 
-def validator_of_tool(schema: Mapping[str, Any]) -> SchemaValidator:
-    """Return what validates arguments of somebody else's tool; raises ValueError for what is no schema.
+def measure_schema(schema: dict[str, Any]) -> "SchemaSize":
+    """Measure a schema, without its patterns; raises ValueError for what is none."""
+    # Before its rules are checked: of a `$schema` that is not known, that would load the address.
+    jsonschema_rs.validator_for({name: schema[name] for name in HEAD if name in schema}, offline=True)
+    jsonschema_rs.meta.validate(schema)
+    return SchemaSize(schema)
 
-    Patterns that cannot be matched in linear time are left out: whoever runs the tool checks them.
+
+def compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    """Return what applies a schema; raises ValueError, and UnmatchablePattern for a pattern."""
+    patterns = patterns_of(schema)
+    if len(patterns) > MAX_PATTERNS or sum(map(cost_of, patterns)) > MAX_PATTERN_COST:
+        raise ValueError(f"Its patterns are more than {MAX_PATTERNS}, or too long together.")
+    options = jsonschema_rs.RegexOptions(size_limit=MAX_COMPILED // max(len(patterns), 1))
+    try:
+        return jsonschema_rs.validator_for(schema, offline=True, pattern_options=options)
+    except jsonschema_rs.ValidationError as error:
+        if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Format):
+            raise UnmatchablePattern(error) from error
+        raise
+
+
+def patterns_of(schema: object) -> set[str]:
+    """Return the patterns in a schema, wherever a reference may lead."""
+    patterns: set[str] = set()
+    rest = [schema]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, dict):
+            rest += one.values()
+            by_name = one.get("patternProperties")
+            patterns.update(by_name if isinstance(by_name, dict) else ())
+            patterns.update(text for text in [one.get("pattern")] if isinstance(text, str))
+        elif isinstance(one, list):
+            rest += one
+    return patterns
+
+
+def cost_of(pattern: str) -> int:
+    """Return what a pattern costs to parse, at most, in characters of a plain one."""
+    factor = CASE_COST if CASE_INSENSITIVE.search(pattern) else 1
+    return len(pattern) * factor + len(CLASS_ESCAPE.findall(pattern)) ** 2
+
+
+def validator_of_tool(schema: Mapping[str, Any]) -> SchemaValidator | None:
+    """Return what validates arguments of somebody else's tool; none where only who runs the tool can.
+
+    So it is with patterns that are not matched here: of a schema with such, all are left out.
     """
     try:
         return SchemaValidator(schema)
+    except UnmatchablePattern:
+        with suppress(ValueError):
+            return SchemaValidator(without_patterns(schema))
     except ValueError:
-        return SchemaValidator(without_unmatchable_patterns(schema))
+        pass
+    return None
 
 
-def without_unmatchable_patterns(schema: Any) -> Any:
-    """Return a schema without the patterns that are not matched in linear time, such as `(?!x)`."""
+def without_patterns(schema: Any) -> Any:
+    """Return a schema without its patterns, and without what depends on them."""
     if isinstance(schema, list):
-        return [without_unmatchable_patterns(one) for one in schema]
+        return [without_patterns(one) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
-    return {
-        name: value if name in DATA else without_unmatchable_patterns(value)
-        for name, value in schema.items()
-        if name != "pattern" or not isinstance(value, str) or is_matchable(value)
-    }
+    left_out = {"pattern", *(BY_PATTERN if "patternProperties" in schema else ())}
+    return {name: member_without_patterns(name, one) for name, one in schema.items() if name not in left_out}
 
 
-def is_matchable(pattern: str) -> bool:
-    """Return whether a pattern is matched in linear time."""
-    options = jsonschema_rs.RegexOptions()
-    try:
-        jsonschema_rs.validator_for({"pattern": pattern}, offline=True, pattern_options=options)
-    except ValueError:
-        return False
-    return True
+def member_without_patterns(name: str, value: Any) -> Any:
+    """Return a member of a schema without the patterns in it; names of properties are no keywords."""
+    if name in MAPPINGS | DEFINITIONS and isinstance(value, Mapping):
+        return {key: without_patterns(one) for key, one in value.items()}
+    return value if name in DATA else without_patterns(value)
 
 
 class SchemaSize:

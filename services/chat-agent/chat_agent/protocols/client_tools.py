@@ -7,7 +7,7 @@ from pydantic import Field
 
 from chat_agent.event_log.recovery import HANDOFF
 from chat_agent.execution.agent_graph import AgentProfile
-from chat_agent.model.schema_validation import validator_of_tool
+from chat_agent.model.schema_validation import measure_schema
 from chat_agent.protocols.errors import InvalidParameter, ParameterNotAllowed
 from chat_agent.protocols.json_schemas import check_schema
 from chat_agent.protocols.requests import LenientModel, Members, Text
@@ -28,7 +28,7 @@ class FunctionFields(LenientModel):
     def to_client_tool(self, name: str, place: str) -> ClientTool:
         """Return the tool; raises InvalidParameter where its parameters are no JSON schema."""
         schema = self.parameters or {"type": "object", "properties": {}}
-        check_schema(schema, f"{place}.parameters", is_strict=bool(self.strict), validator=validator_of_tool)
+        check_schema(schema, f"{place}.parameters", is_strict=bool(self.strict), check=measure_schema)
         return ClientTool(
             name=name, description=self.description or "", parameters=schema, is_strict=bool(self.strict)
         )

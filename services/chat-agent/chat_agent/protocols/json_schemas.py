@@ -1,6 +1,6 @@
 """The JSON schemas that clients send: of answers, and of the parameters of their tools."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from chat_agent.model.schema_validation import SchemaValidator
@@ -12,11 +12,11 @@ def check_schema(
     place: str,
     *,
     is_strict: bool,
-    validator: Callable[[Mapping[str, Any]], SchemaValidator] = SchemaValidator,
+    check: Callable[[dict[str, Any]], object] = SchemaValidator,
 ) -> None:
     """Raise InvalidParameter for what is no JSON schema, or is not strict though it says so."""
     try:
-        validator(schema)
+        check(schema)
     except ValueError as error:
         raise InvalidParameter(place, f"This is no JSON schema: {first_line(error)}") from error
     if is_strict and any(not is_closed(one) for one in objects_in(schema)):
