@@ -487,6 +487,39 @@ def test_an_end_that_a_killed_replica_has_stored_is_the_end(
     assert requests_of_model(model_url) == requests
 
 
+def test_the_outputs_of_a_clients_tools_outlive_a_killed_replica(
+    replica, other: str, at, other_services, model_url: str
+) -> None:
+    lost, here = replica(), at(other)
+    body = {"model": "triage", "tools": [TOOL]}
+    question = "[sandbox: call=get_weather] [sandbox: tokens=60, pause-after=20]"
+    first = at(lost.url).post("/v1/responses", json={**body, "input": question}).json()
+    (call,) = first["output"]
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "Snow in Basel"}
+    more = {"previous_response_id": first["id"], "input": [output], "background": True}
+    second = at(lost.url).post("/v1/responses", json={**body, **more})
+    run_id = str(UUID(second.json()["id"].removeprefix("resp_")))
+    with here.stream("GET", f"/api/v1/runs/{run_id}/events") as answer:
+        next(event for event in events(answer.iter_lines()) if event.type == "message.delta")
+    lost.kill()
+
+    def goes_on() -> bool:
+        httpx.post(f"{model_url}/_sandbox/resume", verify=NO_AUTHORITIES).raise_for_status()
+        return reading.done()
+
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(rest, here, run_id)
+        until(goes_on)
+    received = reading.result()
+    assert is_whole(received)
+    assert (received[-1].type, "Snow in Basel" in received[-1].data["output"]) == ("run.completed", True)
+    conversation_id = second.headers["acme-conversation-id"]
+    assert calls_and_outputs(other_services, conversation_id) == [
+        ("function_call", "get_weather"),
+        ("function_call_output", "Snow in Basel"),
+    ]
+
+
 def test_a_history_is_replaced_once(replica, other: str, at, other_services) -> None:
     lost = replica(agent_model_default=SMALL)
     path, thread = "/api/v1/agents/triage/ag-ui", str(uuid4())

@@ -8,8 +8,12 @@ from uuid import uuid4
 import httpx
 import pytest
 from chat_agent.direct_models import DirectModel
+from chat_agent.guardrails.model_based import ModelCheck
 from chat_agent.model.judge import MAX_PIECE
+from chat_agent.model.passed_texts import PassedTexts
 from chat_agent.settings import Settings
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
 from .client_helpers import read_events, read_run, start_run
 from .conftest import OtherServices
@@ -182,6 +186,31 @@ def test_a_text_that_passed_unjudged_is_judged_when_the_judge_is_back(
     model_calls.clear()
     assert complete(member, first, *later).is_success
     assert "First" in json.dumps(judged_texts(model_calls))
+
+
+def test_a_text_that_passed_is_judged_again_where_redis_has_lost_that(
+    admin: httpx.Client, member: httpx.Client, model_calls: list[Json], redis_url: str
+) -> None:
+    published(admin, "support", guardrails=judged(max_turns=1))
+    unique = str(uuid4())
+    history = [message("user", unique), *TURNS]
+    judged_again = []
+    with Redis.from_url(redis_url) as redis:
+        for number in range(3):
+            model_calls.clear()
+            assert complete(member, *history, message("user", f"Go on {number}")).is_success
+            judged_again.append(unique in json.dumps(judged_texts(model_calls)))
+            if number == 1:
+                redis.flushall()
+    assert judged_again == [True, False, True]
+
+
+async def test_without_redis_each_text_counts_as_new() -> None:
+    check = ModelCheck(name="Jailbreak")
+    async with AsyncRedis.from_url("redis://127.0.0.1:1") as nowhere:
+        passed = PassedTexts(nowhere)
+        await passed.add(check, "input", ["Hello"])
+        assert await passed.unknown(check, "input", ["Hello"]) == {"Hello"}
 
 
 def test_a_judge_that_costs_more_than_a_run_may_ends_it(admin: httpx.Client, member: httpx.Client) -> None:

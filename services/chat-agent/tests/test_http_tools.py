@@ -14,9 +14,18 @@ from chat_agent.http_tools.call import HttpCall
 from chat_agent.http_tools.definition import HttpTool
 from chat_agent.http_tools.request import build_request
 from chat_agent.settings import Settings
+from testkit.eventually import until
 from testkit.supplied_urls import WHERE_CALLED, refused
 
-from .client_helpers import RUNS, error_of, payloads_of, read_events, start_run, wait_until_finished
+from .client_helpers import (
+    RUNS,
+    cancel_run,
+    error_of,
+    payloads_of,
+    read_events,
+    start_run,
+    wait_until_finished,
+)
 from .tenant_server import TOOLS, TenantServer, order_tool, save_tool, tenant_server, tool_problems
 from .test_agent_definitions import AGENTS, definition, problems, publish, published, save
 
@@ -338,6 +347,23 @@ def test_a_call_that_takes_too_long_ends(
     output, row = called(member)
     assert (output["failed"], row["status"]) == (True, "timed_out")
     assert "timed out after 1" in output["output"]
+
+
+def test_a_run_that_is_cancelled_waits_for_no_answer_and_calls_once(
+    admin: httpx.Client, member: httpx.Client, server: TenantServer
+) -> None:
+    save_tool(admin, "read_order", get_tool(server.url, "/slow", timeout_seconds=60))
+    published(admin, "support", tools=[{"name": "read_order"}])
+    run = start_run(member, READ, agent_type="support")
+    until(lambda: server.requests)
+    assert cancel_run(member, run).is_success
+    events = read_events(member, run)
+    assert [event.type for event in events if event.type.startswith("run.")] == [
+        "run.started",
+        "run.cancelled",
+    ]
+    (row,) = member.get(f"{RUNS}/{run['id']}/tool-calls").json()
+    assert (row["status"], len(server.requests)) == ("interrupted", 1)
 
 
 def test_a_long_output_is_cut(admin: httpx.Client, member: httpx.Client, server: TenantServer) -> None:
