@@ -1,10 +1,11 @@
 """Break the stack on purpose, on this machine, and see that nothing is lost.
 
 `runs` starts a stack of its own in a temporary folder, with two chat-agents and a slow sandbox, and many
-clients that each hear one run. Meanwhile parts are killed (kill -9) or stand still for longer than a lease
-(SIGSTOP), one after the other, and clients come back with Last-Event-ID until they have heard the end. Then
-all that was heard is compared with what the model sent, what was kept and what was counted. Exit status 1
-when anything is lost.
+clients that each hear one run: plain ones, and some with tools, MCP servers, memories, judges, or a model
+that fails. Meanwhile parts are killed (kill -9), stopped, or stand still for longer than a lease (SIGSTOP),
+Redis is emptied and Postgres takes no writes, one after the other, and clients come back with Last-Event-ID
+until they have heard the end. Then all that was heard is compared with what the model sent, which tools were
+called, what was kept and what was counted. Exit status 1 when anything is lost.
 
 `billing` sends the events of a Stripe of its own, some twice, some never and all in any order, and usage
 records, while billing-webhook, Redis and Postgres are killed; what was never sent is fetched afterwards.
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from scripts.chaos import billing, workload
 from scripts.chaos.billing import BillingPlan
-from scripts.chaos.faults import KINDS, Fault
+from scripts.chaos.faults import KINDS, ONLY_OF, Fault
 from scripts.chaos.workload import Plan
 
 MAX_RUNS, MAX_SECONDS = 2_000, 1_800
@@ -40,7 +41,7 @@ def parse_faults(words: str) -> list[Fault]:
     try:
         return [Fault.parse(fault) for fault in words.split(",") if fault]
     except ValueError:
-        known = " or ".join(f"'{kind} PART'" for kind in KINDS)
+        known = " or ".join(f"'{kind} {ONLY_OF.get(kind, 'PART')}'" for kind in KINDS)
         raise argparse.ArgumentTypeError(f"must be {known}, with commas between them") from None
 
 

@@ -38,14 +38,23 @@ def streamed_text(run: RunRecord) -> str:
 
 def log_differs(run: RunRecord) -> int:
     """Count the events that are other ones, or not there, when they are read again."""
-    pairs = itertools.zip_longest(run.run_client.events, run.log)
+    heard = run.run_client.events[-len(run.log) :] if run.is_log_lost else run.run_client.events
+    if run.is_log_lost and not run.log:
+        return 0
+    pairs = itertools.zip_longest(heard, run.log)
     return sum(one != other for one, other in pairs)
 
 
 def log_holes(run: RunRecord) -> int:
     """Count what is wrong with the numbers of the log itself."""
     difference = received.compare_sequence_numbers(run.log)
-    return difference.missing + difference.repeated + difference.disordered
+    lost = int(run.log[0].id) - 1 if run.is_log_lost and run.log else 0
+    return difference.missing - lost + difference.repeated + difference.disordered
+
+
+def ends_in_log(run: RunRecord) -> int:
+    """Count the terminal events but for one in the log, where there is one."""
+    return 0 if run.is_log_lost and not run.log else abs(received.count_terminal_events(run.log) - 1)
 
 
 def messages(role: str) -> Check:
@@ -74,16 +83,40 @@ def usage_differs(run: RunRecord) -> int:
     )
 
 
+def tool_calls_differ(run: RunRecord) -> int:
+    """Count the calls by which a completed run's are not the one that it should make."""
+    return abs(run.tool_calls - 1) if run.run_client.kind.agent == "clerk" else 0
+
+
+def memories_differ(run: RunRecord) -> int:
+    """Count the memories by which a completed run's are not the one that it should note."""
+    return abs(run.memories - 1) if run.run_client.kind.agent == "friend" else 0
+
+
+def leaks(run: RunRecord) -> int:
+    """Count the parts of an answer that no guardrail has let pass."""
+    if not run.run_client.kind.is_silent:
+        return 0
+    events = (*run.run_client.events, *run.log)
+    stored = sum(item["data"].get("role") == "assistant" for item in run.items)
+    return stored + sum(event.type == "message.delta" for event in events)
+
+
 # Of every run that was begun.
 ALWAYS: Mapping[str, Check] = {
     "runs whose end was not heard": lambda run: int(not run.run_client.has_ended),
-    "runs that did not complete": lambda run: int(run.status != "completed"),
+    "runs that ended otherwise than their kind": lambda run: int(run.end not in run.run_client.kind.ends),
     "runs that could not be read": lambda run: int(bool(run.unread)),
     "sequence numbers missing": numbers("missing"),
     "sequence numbers repeated": numbers("repeated"),
     "sequence numbers out of order": numbers("disordered"),
     "sequence numbers wrong in the log": log_holes,
-    "terminal events but for one in the log": lambda run: abs(received.count_terminal_events(run.log) - 1),
+    "terminal events but for one in the log": ends_in_log,
+    "terminal events but for one heard": lambda run: abs(
+        received.count_terminal_events(run.run_client.events) - 1
+    ),
+    "tool calls repeated": lambda run: max(run.tool_calls - 1, 0),
+    "texts that no guardrail let pass": leaks,
 }
 # Of one that completed.
 COMPLETED: Mapping[str, Check] = {
@@ -96,6 +129,8 @@ COMPLETED: Mapping[str, Check] = {
     "user messages but for one": messages("user"),
     "assistant messages but for one": messages("assistant"),
     "tool calls without their one output": tools,
+    "tool calls but for one": tool_calls_differ,
+    "memories but for one": memories_differ,
     "tokens of undisturbed runs miscounted": usage_differs,
 }
 

@@ -13,6 +13,8 @@ import httpx
 from starter_cli.events import TERMINAL, RunEvent, read_async
 from starter_cli.owner import Owner
 
+from scripts.chaos.kinds import Kind
+
 # A comment comes every five seconds.
 TIMEOUT = httpx.Timeout(40, connect=5)
 # No more than so many connections are kept for the next request; streams are not counted.
@@ -84,8 +86,11 @@ class Client(AbstractAsyncContextManager["Client"]):
 class RunClient:
     """One client that asks for a run and hears it to its end: an EventSource that never loses heart."""
 
-    def __init__(self, client: Client, message: str) -> None:
+    def __init__(self, client: Client, message: str, kind: Kind, mark: str) -> None:
         self.message = message
+        self.kind = kind
+        self.mark = mark
+        self.began_at = 0.0
         self.run_id = ""
         self.events: list[RunEvent] = []
         self.connections = self.breaks = 0
@@ -101,6 +106,7 @@ class RunClient:
 
     async def stream_until_end(self) -> None:
         """Stream the run, reconnecting whenever a connection breaks; give up where that cannot help."""
+        self.began_at = time.monotonic()
         idle = 0
         while not (self.has_ended or self.gave_up):
             before = len(self.events)
@@ -120,7 +126,8 @@ class RunClient:
     def _request(self) -> AbstractAsyncContextManager[httpx.Response]:
         http = self._client.http
         if not self.run_id:
-            body, key = {"message": self.message}, {"Idempotency-Key": self._key}
+            body = {"message": self.message, "agent_type": self.kind.agent}
+            key = {"Idempotency-Key": self._key}
             return http.stream("POST", "/api/v1/chat/stream", json=body, headers=key)
         headers = {"Last-Event-ID": self.events[-1].id} if self.events else {}
         return http.stream("GET", f"/api/v1/runs/{self.run_id}/events", headers=headers)

@@ -22,7 +22,10 @@ def chaos() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(CHECKOUT)
         yield SimpleNamespace(
-            **{name: import_module(f"scripts.chaos.{name}") for name in ("checks", "verification")}
+            **{
+                name: import_module(f"scripts.chaos.{name}")
+                for name in ("checks", "faults", "kinds", "verification")
+            }
         )
 
 
@@ -52,9 +55,15 @@ def wrong(chaos: Any) -> Any:
     """Return a function that lists what is wrong with a run that is good but for one change."""
 
     def look(
-        received: list[RunEvent] = GOOD, log: list[RunEvent] | None = None, **more: Any
+        received: list[RunEvent] = GOOD,
+        log: list[RunEvent] | None = None,
+        kind: str = "plain",
+        **more: Any,
     ) -> dict[str, int]:
-        run_client = SimpleNamespace(events=received, has_ended=received[-1].type == "run.completed")
+        kinds = {one.name: one for one in (chaos.kinds.PLAIN, *chaos.kinds.OTHERS)}
+        run_client = SimpleNamespace(
+            events=received, has_ended=received[-1].type == "run.completed", kind=kinds[kind]
+        )
         counted = {"input": 10, "output": 4, "cached": 0, "reasoning": 0}
         usage = {f"{name}_tokens": number for name, number in counted.items()}
         good = {
@@ -112,8 +121,55 @@ def test_finds_a_log_that_tells_something_else(wrong: Any) -> None:
 
 
 def test_finds_runs_that_failed_or_were_not_read_to_the_end(wrong: Any) -> None:
-    assert wrong(run={"status": "failed"})["runs that did not complete"] == 1
+    assert wrong(run={"status": "failed"})["runs that ended otherwise than their kind"] == 1
     assert wrong(GOOD[:-1])["runs whose end was not heard"] == 1
+    assert wrong([*GOOD, *GOOD[-1:]])["terminal events but for one heard"] == 1
+
+
+def test_a_kind_of_runs_ends_as_it_should(wrong: Any) -> None:
+    failed = {"status": "failed", "error_code": "model_unavailable"}
+    kinds = ("model that answers 500", "model that hangs")
+    ends = "runs that ended otherwise than their kind"
+    assert [wrong(run=failed, kind=kind).get(ends, 0) for kind in kinds] == [0, 1]
+
+
+@pytest.mark.parametrize(("calls", "repeated", "differing"), [(0, 0, 1), (1, 0, 0), (2, 1, 1)])
+def test_finds_calls_that_were_repeated_or_never_made(
+    wrong: Any, calls: int, repeated: int, differing: int
+) -> None:
+    found = wrong(kind="HTTP tool", tool_calls=calls)
+    assert found.get("tool calls repeated", 0) == repeated
+    assert found.get("tool calls but for one", 0) == differing
+
+
+@pytest.mark.parametrize(("memories", "differing"), [(0, 1), (1, 0), (2, 1)])
+def test_finds_memories_that_are_missing_or_doubled(wrong: Any, memories: int, differing: int) -> None:
+    assert wrong(kind="memory", memories=memories).get("memories but for one", 0) == differing
+
+
+def test_finds_what_no_guardrail_let_pass(wrong: Any) -> None:
+    assert wrong(kind="refused by a judge")["texts that no guardrail let pass"] > 0
+    failed = events(STARTED, ("run.failed", {}))
+    run = {"status": "failed", "error_code": "guardrail_triggered"}
+    found = wrong(failed, kind="refused by a judge", run=run, items=[])
+    assert "texts that no guardrail let pass" not in found
+
+
+@pytest.mark.parametrize("rest", [GOOD[2:], GOOD[-1:], []], ids=["a part", "its end", "nothing"])
+def test_a_log_may_lack_what_it_had_when_redis_was_emptied(wrong: Any, rest: list[RunEvent]) -> None:
+    assert wrong(log=rest, is_log_lost=True) == {}
+    assert wrong(log=rest) != {}
+
+
+def test_finds_what_a_log_lacks_after_redis_was_emptied(wrong: Any) -> None:
+    assert "terminal events but for one in the log" in wrong(log=GOOD[2:-1], is_log_lost=True)
+    assert wrong(log=[GOOD[2], *GOOD[4:]], is_log_lost=True)["sequence numbers wrong in the log"] == 1
+
+
+@pytest.mark.parametrize("words", ["flush postgres", "refuse-writes valkey", "burn valkey"])
+def test_a_fault_that_cannot_happen_is_refused(chaos: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        chaos.faults.Fault.parse(words)
 
 
 def test_finds_tokens_of_an_undisturbed_run_that_were_miscounted(wrong: Any) -> None:
