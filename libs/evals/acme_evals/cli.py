@@ -59,6 +59,7 @@ def run(  # noqa: PLR0913, PLR0917  # the options of a command
     with exit_on_bad_input():
         loaded = cases.load(file)
         before = comparison.load_report(baseline) if baseline else None
+        absent = comparison.absent_cases(loaded, before, baseline) if baseline and before else []
         options = running.Options(url.rstrip("/"), agent, judge, concurrency, timeout, retries)
         report = asyncio.run(running.evaluate(loaded, options, credentials_of(token, email, password)))
         if json:
@@ -66,6 +67,8 @@ def run(  # noqa: PLR0913, PLR0917  # the options of a command
     running.print_report(console, report, before)
     problems = comparison.problems_of(report)
     worse = comparison.regressions(report, before, tolerance) if before else []
+    for line in absent:
+        console.print(f"- {line}", style="yellow", soft_wrap=True, markup=False, highlight=False)
     for line in [*(f"✗ {one}" for one in problems), *(f"↓ {one}" for one in worse)]:
         console.print(line, style="red", soft_wrap=True, markup=False, highlight=False)
     share = comparison.share_passed(report)

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_evals.reporting import EvaluationReport, EvaluationReportAdapter, ReportCase
 
+from acme_evals.cases import Cases
 from acme_evals.errors import InvalidInput
 
 Report = EvaluationReport[Any, Any, Any]
@@ -20,6 +21,20 @@ def load_report(path: Path) -> Report:
         raise InvalidInput(f"{path}: cannot be read: {error}") from error
     except ValidationError as error:
         raise InvalidInput(f"{path}: is no report of `evals run --json`; write a new one") from error
+
+
+def names_of(cases: Cases) -> list[str]:
+    """Return what reports call the cases."""
+    return [case.name or f"Case {number}" for number, case in enumerate(cases.cases, 1)]
+
+
+def absent_cases(cases: Cases, baseline: Report, path: Path) -> list[str]:
+    """Describe the cases of a baseline that are not run; raises InvalidInput where it has none that is."""
+    compared = [case.name for case in baseline.cases] + [failure.name for failure in baseline.failures]
+    names = set(names_of(cases))
+    if names.isdisjoint(compared):
+        raise InvalidInput(f"{path}: has none of the cases; it is the report of others, or they were renamed")
+    return [f"{name}: in the baseline alone, not compared" for name in compared if name not in names]
 
 
 def has_passed(case: Case) -> bool:

@@ -6,7 +6,9 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 import yaml
+from acme_evals.cases import load
 from acme_evals.cli import app
+from acme_evals.comparison import absent_cases, load_report
 from typer.testing import CliRunner
 
 SAMPLE = Path(__file__).resolve().parents[3] / "docs" / "examples" / "agents.cases.yaml"
@@ -49,6 +51,32 @@ def test_what_is_missing_is_bad_input(tmp_path: Path) -> None:
     ):
         result = CliRunner().invoke(app, arguments)
         assert (result.exit_code, problem in result.stderr) == (2, True), result.stderr
+
+
+def report_of(*names: str) -> str:
+    """Return a report as `--json` writes it."""
+    empty: dict[str, object] = {
+        name: {} for name in ("scores", "labels", "assertions", "metrics", "attributes", "inputs")
+    }
+    case = {**empty, "output": "x", "task_duration": 1, "total_duration": 1}
+    unset = dict.fromkeys(("metadata", "expected_output"))
+    return json.dumps({"name": "triage", "cases": [{**case, **unset, "name": name} for name in names]})
+
+
+def test_a_baseline_of_other_cases_is_bad_input_and_not_a_success(tmp_path: Path) -> None:
+    path, report = tmp_path / "cases.yaml", tmp_path / "report.json"
+    path.write_text("cases: [{name: time, inputs: x}]")
+    report.write_text(report_of("colour", "Case 2"))
+    result = CliRunner().invoke(app, ["run", str(path), "--token", "x", "--baseline", str(report)])
+    assert (result.exit_code, f"{report}: has none of the cases" in result.stderr) == (2, True), result.stderr
+
+
+def test_cases_of_a_baseline_that_are_not_run_are_named(tmp_path: Path) -> None:
+    path, report = tmp_path / "cases.yaml", tmp_path / "report.json"
+    path.write_text("cases: [{name: time, inputs: x}, {inputs: y}]")
+    report.write_text(report_of("time", "Case 2", "colour"))
+    absent = absent_cases(load(path), load_report(report), report)
+    assert absent == ["colour: in the baseline alone, not compared"]
 
 
 def test_editors_get_a_schema_beside_the_file(tmp_path: Path) -> None:
