@@ -42,6 +42,9 @@ FILE = "data:text/csv;base64," + base64.b64encode(b"a,b\n1,2\n").decode()
 IMAGE = "https://93.184.216.34/a.png"
 CALL = {"name": "shop", "arguments": '{"size": "small"}'}
 FUNCTION = {"name": "shop", "description": "Shops.", "parameters": SCHEMA}
+CUSTOM = {"name": "query", "description": "Queries."}
+CUSTOM_CALL = {"name": "query", "input": "SELECT 1"}
+GRAMMAR = {"syntax": "regex", "definition": "SELECT .+"}
 VALUES = {"city": "Berlin", "number": 12}
 COMPLETION: Json = {
     "model": "support",
@@ -61,12 +64,19 @@ COMPLETION: Json = {
         {
             "role": "assistant",
             "content": "Fine",
-            "tool_calls": [{"id": "c1", "type": "function", "function": CALL}],
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": CALL},
+                {"id": "c2", "type": "custom", "custom": CUSTOM_CALL},
+            ],
         },
         {"role": "tool", "tool_call_id": "c1", "content": "Done"},
+        {"role": "tool", "tool_call_id": "c2", "content": "None"},
         {"role": "user", "content": "Go on"},
     ],
-    "tools": [{"type": "function", "function": FUNCTION}],
+    "tools": [
+        {"type": "function", "function": FUNCTION},
+        {"type": "custom", "custom": {**CUSTOM, "format": {"type": "grammar", "grammar": GRAMMAR}}},
+    ],
     "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}},
     "variables": VALUES,
     "metadata": {"place": "shop"},
@@ -90,11 +100,21 @@ RESPONSE: Json = {
             ],
         },
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Fine"}]},
-        {"type": "function_call", "call_id": "c1", **CALL},
+        {"type": "function_call", "call_id": "c1", "namespace": "north", **CALL},
         {"type": "function_call_output", "call_id": "c1", "output": "Done"},
+        {"type": "custom_tool_call", "call_id": "c2", **CUSTOM_CALL},
+        {"type": "custom_tool_call_output", "call_id": "c2", "output": "None"},
         {"role": "user", "content": "Go on"},
     ],
-    "tools": [{"type": "function", **FUNCTION}],
+    "tools": [
+        {
+            "type": "namespace",
+            "name": "north",
+            "description": "Up there.",
+            "tools": [{"type": "function", **FUNCTION}],
+        },
+        {"type": "custom", **CUSTOM, "format": {"type": "grammar", **GRAMMAR}},
+    ],
     "text": {"format": {"type": "json_schema", "name": "answer", "schema": SCHEMA}},
     "prompt": {
         "id": "support",
@@ -197,7 +217,7 @@ PROTOCOLS = {
         CompletionRequest,
         COMPLETION,
         # Parts in the form of Responses.
-        frozenset({"file_id", "input_audio", "data", "format", "stop"}),
+        frozenset({"file_id", "input_audio", "data", "stop"}),
     ),
     "responses": Protocol(
         "/v1/responses",

@@ -150,6 +150,7 @@ async def mask_tool(guard: MessageGuard, tool: ClientTool) -> ClientTool:
         update={
             "description": await guard.text(tool.description),
             "parameters": await guard.json(tool.parameters),
+            "input_format": await guard.json(tool.input_format),
         }
     )
 

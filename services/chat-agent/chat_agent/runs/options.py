@@ -42,10 +42,16 @@ class ClientTool(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # What models call it.
     name: str
     description: str = ""
     parameters: dict[str, Any]
     is_strict: bool = False
+    # What its caller calls it, in which namespace, where that differs.
+    client_name: str | None = None
+    namespace: str | None = None
+    # Of a custom tool, whose caller expects one text in place of arguments: what OpenAI calls its format.
+    input_format: dict[str, Any] | None = None
 
 
 class RunOptions(BaseModel):

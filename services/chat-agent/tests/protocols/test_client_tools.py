@@ -207,9 +207,14 @@ class TestChatCompletions:
     @pytest.mark.parametrize(
         ("tool", "param"),
         [
-            ({"type": "custom", "custom": {"name": "mine"}}, "tools[0].type"),
+            ({"type": "web_search"}, "tools[0].type"),
+            ({"type": "function"}, "tools[0]"),
+            (
+                {"type": "custom", "custom": {"name": "a", "format": {"type": "grammar"}}},
+                "tools[0].custom.format",
+            ),
             ({"type": "function", "function": {**WEATHER, "name": "current_time"}}, "tools[0]"),
-            ({"type": "function", "function": {**WEATHER, "name": "transfer_to_nobody"}}, "tools[0]"),
+            ({"type": "function", "function": {"name": "transfer_to_" + "n" * 45}}, "tools[0].name"),
             (
                 {"type": "function", "function": {"name": "a", "parameters": {"type": "thing"}}},
                 "tools[0].function.parameters",
@@ -220,6 +225,47 @@ class TestChatCompletions:
         with pytest.raises(openai.BadRequestError) as refusal:
             client.chat.completions.create(model="triage", messages=ASK, tools=[tool])
         assert refusal.value.param == param
+
+    def test_a_custom_tool_has_one_text(self, client: OpenAI) -> None:
+        grammar = {"type": "grammar", "grammar": {"syntax": "regex", "definition": "SELECT .+"}}
+        tool: Any = {"type": "custom", "custom": {"name": "query", "format": grammar}}
+        ask: Any = [{"role": "user", "content": 'input="SELECT 1" [sandbox: call=query]'}]
+        first = client.chat.completions.create(model="triage", messages=ask, tools=[tool])
+        message = first.choices[0].message.to_dict()
+        [call] = message["tool_calls"]
+        assert call["type"] == "custom"
+        assert call["custom"] == {"name": "query", "input": "SELECT 1"}
+        output = {"role": "tool", "tool_call_id": call["id"], "content": "one row"}
+        messages: Any = [*ask, message, output]
+        second = client.chat.completions.create(model="triage", messages=messages, tools=[tool])
+        assert "query says: one row" in (second.choices[0].message.content or "")
+
+    def test_handoffs_of_the_client_are_its_tools(self, client: OpenAI) -> None:
+        # As frameworks with several agents have them, such as ADK and LangGraph's swarm.
+        tool: Any = {"type": "function", "function": {**WEATHER, "name": "transfer_to_agent"}}
+        ask: Any = [{"role": "user", "content": "city=Bern"}]
+        first = client.chat.completions.create(
+            model="triage", messages=ask, tools=[tool], tool_choice=choose("transfer_to_agent")
+        )
+        [call] = first.choices[0].message.tool_calls
+        assert (call.function.name, json.loads(call.function.arguments)) == (
+            "transfer_to_agent",
+            {"city": "Bern"},
+        )
+        messages: Any = [*ask, first.choices[0].message, output_of(call, "You are in Bern")]
+        second = client.chat.completions.create(model="triage", messages=messages, tools=[tool])
+        assert "You are in Bern" in second.choices[0].message.content
+        assert second.to_dict()["acme"]["status"] == "completed"
+
+    @pytest.mark.parametrize(
+        "choice",
+        [{"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}, {"type": "web_search"}],
+    )
+    def test_a_choice_that_names_no_tool_is_refused(self, client: OpenAI, choice: Any) -> None:
+        with pytest.raises(openai.BadRequestError) as refusal:
+            client.chat.completions.create(model="triage", messages=ASK, tools=TOOLS, tool_choice=choice)
+        assert (refusal.value.param, refusal.value.code) == ("tool_choice", "unsupported_parameter")
+        assert choice["type"] in refusal.value.message
 
     def test_patterns_that_are_not_matched_here_are_the_clients_to_match(self, client: OpenAI) -> None:
         # As zod writes an e-mail address.
@@ -261,6 +307,81 @@ class TestResponses:
         assert len(done) == 2
         final = events[-1].response
         assert [item.arguments for item in final.output] == [event.arguments for event in done]
+
+    def test_a_custom_tool_has_one_text(self, client: OpenAI) -> None:
+        grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}
+        tools: Any = [{"type": "custom", "name": "query", "description": "Queries.", "format": grammar}]
+        ask = 'input="SELECT 1" [sandbox: call=query]'
+        with client.responses.stream(model="triage", input=ask, tools=tools) as stream:
+            events = [event.to_dict() for event in stream]
+        [delta, done] = [one for one in events if "custom_tool_call_input" in str(one["type"])]
+        assert (delta["delta"], done["input"]) == ("SELECT 1", "SELECT 1")
+        first = client.responses.retrieve(events[-1]["response"]["id"])
+        [call] = first.output
+        assert call.type == "custom_tool_call"
+        output: Any = {"type": "custom_tool_call_output", "call_id": call.call_id, "output": "one row"}
+        stored = client.responses.create(
+            model="triage", input=[output], tools=tools, previous_response_id=first.id
+        )
+        reference: Any = {"type": "item_reference", "id": call.id}
+        sent = client.responses.create(
+            model="triage", input=[{"role": "user", "content": ask}, reference, output], tools=tools
+        )
+        for second in (stored, sent):
+            assert "query says: one row" in second.output_text
+        [tool] = first.tools
+        assert tool.to_dict().items() >= {"type": "custom", "name": "query", "format": grammar}.items()
+
+    def test_a_tool_of_a_namespace_is_called_by_its_name_there(self, client: OpenAI) -> None:
+        tools: Any = [
+            {"type": "namespace", "name": name, "description": "", "tools": RESPONSE_TOOLS}
+            for name in ("north", "south")
+        ]
+        first = client.responses.create(
+            model="triage", input="How is it? [sandbox: call=south__get_weather]", tools=tools
+        )
+        [call] = first.output
+        assert call.type == "function_call"
+        assert (call.namespace, call.name) == ("south", "get_weather")
+        output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "Fog"}
+        input_: Any = [*ASK, call.to_dict(), output]
+        second = client.responses.create(model="triage", input=input_, tools=tools)
+        assert "south__get_weather says: Fog" in second.output_text
+
+    @pytest.mark.parametrize(
+        ("tools", "param"),
+        [
+            ([{"type": "namespace", "name": "n" * 60, "tools": RESPONSE_TOOLS}], "tools[0].tools[0].name"),
+            (
+                [{"type": "namespace", "name": "n", "tools": [{"type": "web_search"}]}],
+                "tools[0].tools[0].type",
+            ),
+            ([{"type": "namespace", "name": "n"}], "tools[0]"),
+            ([{"type": "custom"}], "tools[0]"),
+            (
+                [{"type": "custom", "name": "a", "format": {"type": "grammar", "syntax": "lark"}}],
+                "tools[0].format",
+            ),
+            ([{"type": "local_shell"}], "tools[0].type"),
+            (
+                [
+                    {"type": "namespace", "name": f"n{number}", "tools": RESPONSE_TOOLS}
+                    for number in range(65)
+                ],
+                "tools",
+            ),
+        ],
+    )
+    def test_tools_that_cannot_be_called_are_refused(self, client: OpenAI, tools: Any, param: str) -> None:
+        with pytest.raises(openai.BadRequestError) as refusal:
+            client.responses.create(model="triage", input=ASK, tools=tools)
+        assert refusal.value.param == param
+
+    def test_an_output_of_other_parts_is_refused(self, client: OpenAI) -> None:
+        output: Any = {"type": "function_call_output", "call_id": "call_1", "output": [{"type": "video"}]}
+        with pytest.raises(openai.BadRequestError) as refusal:
+            client.responses.create(model="triage", input=[output], tools=RESPONSE_TOOLS)
+        assert refusal.value.param == "input[0].output[0]"
 
     def test_without_a_response_that_remembers(self, client: OpenAI) -> None:
         first = client.responses.create(model="triage", input=ASK, tools=RESPONSE_TOOLS)

@@ -10,6 +10,7 @@ from chat_agent.models import Run
 from chat_agent.protocols.encoder import DONE, Payload, ProtocolEncoder, data_event
 from chat_agent.protocols.openai.errors import render_error
 from chat_agent.protocols.openai.response_object import url_citation
+from chat_agent.protocols.openai.tools import called_tool
 from chat_agent.protocols.retransmission import AnswerWithdrawn, RetransmissionFilter
 
 BETWEEN_MESSAGES = "\n\n"
@@ -53,6 +54,7 @@ class ChatCompletion(ProtocolEncoder):
         if metadata is not None:
             self._common["metadata"] = {**metadata, "conversation_id": str(run.conversation_id)}
         self._common = self._choices[0]._common
+        self._run = run
         self._include_usage = include_usage
         self._is_structured = "output" in run.options
         self._retransmission = RetransmissionFilter()
@@ -221,8 +223,10 @@ class ChatCompletion(ProtocolEncoder):
     def _call_client(self, calls: Sequence[Json]) -> Iterator[bytes]:
         """Send the calls of the client's own tools, with which the answer ends."""
         for index, call in enumerate(calls):
-            function = {"name": call["name"], "arguments": call["arguments"]}
-            self.tool_calls.append({"id": call["call_id"], "type": "function", "function": function})
+            tool = called_tool(self._run, call)
+            kind, member = ("custom", "input") if tool.is_custom else ("function", "arguments")
+            called = {"name": tool.name, member: tool.arguments}
+            self.tool_calls.append({"id": call["call_id"], "type": kind, kind: called})
             yield self._chunk({"tool_calls": [{"index": index, **self.tool_calls[-1]}]})
             self.finish_reason = "tool_calls"
 

@@ -1,5 +1,6 @@
 """The content of messages of OpenAI's clients: text, images, files and audio."""
 
+from chat_agent.attachments.uploads import DATA_URL
 from chat_agent.protocols.errors import UnsupportedParameter
 from chat_agent.protocols.media import Inputs, Media, MediaText, check_number, text_part
 from chat_agent.protocols.requests import ChatTurn, LenientModel, Name, Parts, Text, join_text
@@ -98,3 +99,23 @@ def message_text(content: Content, place: str) -> str:
         if not is_text(part):
             raise UnsupportedParameter(place, f"Parts of type `{part.type}` are not taken here, only text.")
     return join_text(part.text or part.refusal or "" for part in content)
+
+
+def output_text(content: Content, place: str) -> str:
+    """Return the output of a tool. Models read text there: an image or a file is named, not shown.
+
+    Raises UnsupportedParameter for parts of other types.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    return join_text(
+        part.text or part.refusal or "" if is_text(part) else named(part, f"{place}[{index}]")
+        for index, part in enumerate(content)
+    )
+
+
+def named(part: ContentPart, place: str) -> str:
+    """Return what a model reads in place of an image or a file."""
+    media = part.to_media(place)
+    data = DATA_URL.match(media.url or "")
+    return f"[{media.kind}: {data[1] if data else media.filename or media.file_id or media.url}]"

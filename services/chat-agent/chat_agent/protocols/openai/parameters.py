@@ -16,6 +16,7 @@ from chat_agent.protocols.openai.tools import (
     ToolChoice,
     ToolDefinition,
     check_choice,
+    tools_of,
 )
 from chat_agent.protocols.requests import LenientModel, Members, Name, Parts, Text
 from chat_agent.runs.options import (
@@ -86,8 +87,7 @@ class SharedParameters(LenientModel, Generic[Tool]):
         """Yield what the client has set."""
         for name in ("temperature", "top_p", "service_tier", "prompt_cache_key"):
             yield Parameter(name, name, getattr(self, name))
-        places = {f"tools[{index}]": one for index, one in enumerate(self.tools or [])}
-        tools = {place: one.to_tool(place) for place, one in places.items()}
+        tools = tools_of(self.tools or [])
         own = agent.tool_names
         check_names(tools, own)
         if tools:

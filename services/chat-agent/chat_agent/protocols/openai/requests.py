@@ -12,10 +12,12 @@ from chat_agent.api.run_request import Persistence, RunRequest
 from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
 from chat_agent.protocols.media import TEXT_ONLY, Inputs, inputs_of
-from chat_agent.protocols.openai.content import Content, message_text, message_turn
+from chat_agent.protocols.openai.content import Content, message_turn, output_text
+from chat_agent.protocols.openai.custom_tools import arguments_of
 from chat_agent.protocols.openai.errors import Place, sent_as
 from chat_agent.protocols.openai.parameters import CompletionParameters, ResponseParameters
 from chat_agent.protocols.openai.prompts import PLACE, Prompt
+from chat_agent.protocols.openai.tools import model_name
 from chat_agent.protocols.requests import (
     INSTRUCTIONS,
     ChatTurn,
@@ -52,6 +54,8 @@ COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {
 }
 APPROVAL = "mcp_approval_response"
 # What an earlier response contained may be sent back; it is in the conversation already.
+CALLS = {"function_call", "custom_tool_call"}
+OUTPUTS = {"function_call_output", "custom_tool_call_output"}
 SERVER_ITEMS = {"reasoning", "mcp_call", "mcp_list_tools", "mcp_approval_request"}
 
 
@@ -62,11 +66,27 @@ class CalledFunction(LenientModel):
     arguments: Text
 
 
+class CalledCustomTool(LenientModel):
+    """Which custom tool was called, and with what."""
+
+    name: Name
+    input: Text
+
+
 class ToolCall(LenientModel):
     """A call of a tool, as an earlier completion had it."""
 
     id: Name
-    function: CalledFunction
+    function: CalledFunction | None = None
+    custom: CalledCustomTool | None = None
+
+    def to_turn(self, place: str) -> ClientCall:
+        """Return the call; raises InvalidParameter for one of no tool."""
+        if self.function:
+            return ClientCall(self.id, model_name(self.function.name), self.function.arguments)
+        if self.custom:
+            return ClientCall(self.id, model_name(self.custom.name), arguments_of(self.custom.input))
+        raise InvalidParameter(f"{place}.function", "Name the function that was called.")
 
 
 class ChatMessage(LenientModel):
@@ -81,15 +101,14 @@ class ChatMessage(LenientModel):
         """Yield what it says; raises UnsupportedParameter, InvalidParameter."""
         if self.role == "function":
             raise UnsupportedParameter(place, "Use `tools`: messages of the role `function` are not taken.")
-        turn = message_turn(self.role, self.content, f"{place}.content", inputs)
         if self.role == "tool":
             if self.tool_call_id is None:
                 raise InvalidParameter(f"{place}.tool_call_id", "Name the call that this is the output of.")
-            yield ClientOutput(self.tool_call_id, turn.text)
+            yield ClientOutput(self.tool_call_id, output_text(self.content, f"{place}.content"))
             return
-        yield turn
-        for call in self.tool_calls or []:
-            yield ClientCall(call.id, call.function.name, call.function.arguments)
+        yield message_turn(self.role, self.content, f"{place}.content", inputs)
+        for index, call in enumerate(self.tool_calls or []):
+            yield call.to_turn(f"{place}.tool_calls[{index}]")
 
 
 class StreamOptions(LenientModel):
@@ -152,21 +171,26 @@ class InputItem(LenientModel):
     approval_request_id: UUID | None = Field(None, strict=False)
     approve: bool | None = None
     reason: Text | None = None
-    # Of a `function_call` and its `function_call_output`.
+    # Of a call of a tool and its output.
     call_id: Name | None = None
     name: Name | None = None
+    namespace: Name | None = None
     arguments: Text | None = None
+    input: Text | None = None
     output: Content = None
 
     def to_tool_turn(self, place: str) -> Turn:
         """Return the call of a tool, or what it gave; raises InvalidParameter, UnsupportedParameter."""
         if self.call_id is None:
             raise InvalidParameter(f"{place}.call_id", "Name the call.")
-        if self.type == "function_call_output":
-            return ClientOutput(self.call_id, message_text(self.output, f"{place}.output"))
-        if self.name is None or self.arguments is None:
-            raise InvalidParameter(place, "A call needs `name` and `arguments`.")
-        return ClientCall(self.call_id, self.name, self.arguments)
+        if self.type in OUTPUTS:
+            return ClientOutput(self.call_id, output_text(self.output, f"{place}.output"))
+        arguments = self.arguments
+        if self.type == "custom_tool_call":
+            arguments = None if self.input is None else arguments_of(self.input)
+        if self.name is None or arguments is None:
+            raise InvalidParameter(place, "A call needs `name` and `arguments`, or `input`.")
+        return ClientCall(self.call_id, model_name(self.name, self.namespace), arguments)
 
     def to_decision(self, index: int) -> tuple[UUID, Answer]:
         """Return what it says to a request for approval."""
@@ -261,7 +285,7 @@ def turns_of(items: Sequence[InputItem], name: str, inputs: Inputs = TEXT_ONLY) 
         place = f"{name}[{index}]"
         if item.type in SERVER_ITEMS:
             continue
-        if item.type in {"function_call", "function_call_output"}:
+        if item.type in {*CALLS, *OUTPUTS}:
             turns.append(item.to_tool_turn(place))
             continue
         if item.type != "message" or item.role is None:

@@ -43,7 +43,7 @@ def response_of(run: Run, request: Json) -> Json:
         "prompt_cache_key": options.prompt_cache_key,
         "tool_choice": choice_of(options),
         "top_logprobs": options.top_logprobs or 0,
-        "tools": [tool_of(tool) for tool in options.tools],
+        "tools": tools_of(options.tools),
         "top_p": options.top_p,
         "truncation": options.truncation or "disabled",
         "usage": None,
@@ -55,14 +55,37 @@ def response_of(run: Run, request: Json) -> Json:
 def choice_of(options: RunOptions) -> str | Json:
     """Return which tool was to be called."""
     choice = options.tool_choice or "auto"
-    return choice if choice in {"auto", "none", "required"} else {"type": "function", "name": choice}
+    if choice in {"auto", "none", "required"}:
+        return choice
+    tool = next((tool_of(one) for one in options.tools if one.name == choice), {"name": choice})
+    return {"type": tool.get("type", "function"), "name": tool["name"]}
+
+
+def tools_of(tools: Sequence[ClientTool]) -> list[Json]:
+    """Return the client's tools; those of a namespace are in it."""
+    output: list[Json] = []
+    namespaces: dict[str, Json] = {}
+    for tool in tools:
+        if tool.namespace is None:
+            output.append(tool_of(tool))
+            continue
+        if tool.namespace not in namespaces:
+            group: Json = {"type": "namespace", "name": tool.namespace, "description": "", "tools": []}
+            namespaces[tool.namespace] = group
+            output.append(group)
+        namespaces[tool.namespace]["tools"].append(tool_of(tool))
+    return output
 
 
 def tool_of(tool: ClientTool) -> Json:
-    """Return a tool of the client."""
+    """Return a tool of the client, by the name that it has there."""
+    name = tool.client_name or tool.name
+    if tool.input_format is not None:
+        named = {"type": "custom", "name": name, "description": tool.description}
+        return {**named, "format": tool.input_format}
     return {
         "type": "function",
-        "name": tool.name,
+        "name": name,
         "description": tool.description,
         "parameters": tool.parameters,
         "strict": tool.is_strict,

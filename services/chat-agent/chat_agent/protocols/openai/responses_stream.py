@@ -11,10 +11,14 @@ from chat_agent.protocols.encoder import Payload, ProtocolEncoder, fields_of, na
 from chat_agent.protocols.nested_calls import NestedCalls
 from chat_agent.protocols.openai.errors import render_error
 from chat_agent.protocols.openai.response_object import Json, call_result, response_of, text_part, usage_of
+from chat_agent.protocols.openai.tools import called_tool
 from chat_agent.protocols.retransmission import AnswerWithdrawn, RetransmissionFilter
 
 # Whose tools these are: items of this kind are run by the server, and no client tries to run them itself.
 SERVER = "acme"
+# Calls of clients' tools: the type of the item, the prefix of its id, its text, and the events of that.
+FUNCTION_CALL = ("function_call", "fc", "arguments", "function_call_arguments")
+CUSTOM_CALL = ("custom_tool_call", "ctc", "input", "custom_tool_call_input")
 
 
 class ResponseStream(ProtocolEncoder):
@@ -221,13 +225,16 @@ class ResponseStream(ProtocolEncoder):
 
     def _call_client(self, call: Json) -> Iterator[bytes]:
         """Send a call of one of the client's own tools, with which the response ends."""
-        item = {"type": "function_call", **call, "arguments": "", "status": "in_progress"}
-        yield self._add({"id": call["call_id"]}, "fc", item)
+        tool = called_tool(self._run, call)
+        kind, prefix, member, event = CUSTOM_CALL if tool.is_custom else FUNCTION_CALL
+        item = {"type": kind, "call_id": call["call_id"], "name": tool.name, member: ""}
+        namespace = {"namespace": tool.namespace} if tool.namespace else {}
+        yield self._add({"id": call["call_id"]}, prefix, {**item, **namespace, "status": "in_progress"})
         index = self._open.pop(call["call_id"])
-        arguments = self.output[index]["arguments"] = call["arguments"]
-        yield self._part("response.function_call_arguments.delta", index, content=False, delta=arguments)
-        done = {"name": call["name"], "arguments": arguments}
-        yield self._part("response.function_call_arguments.done", index, content=False, **done)
+        self.output[index][member] = tool.arguments
+        yield self._part(f"response.{event}.delta", index, content=False, delta=tool.arguments)
+        done = {member: tool.arguments} if tool.is_custom else {"name": tool.name, member: tool.arguments}
+        yield self._part(f"response.{event}.done", index, content=False, **done)
         yield self._done(index, "completed")
 
     def _close(self) -> Iterator[bytes]:
