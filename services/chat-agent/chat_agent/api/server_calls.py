@@ -1,8 +1,7 @@
 """Calls of agents' own tools in a turn whose history the client sends: it was not given them to send back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from servicekit.auth.tokens import Principal
 
@@ -10,6 +9,7 @@ from chat_agent.api.run_request import History, RunRequest
 from chat_agent.errors import ConversationNotFound
 from chat_agent.execution.history import Item, split_turns
 from chat_agent.execution.manager import RunManager
+from chat_agent.items import is_call, is_output
 from chat_agent.runs import store
 
 
@@ -57,7 +57,7 @@ def add_calls(prelude: History, stored: Sequence[Item]) -> History:
 
 def other_calls(items: Sequence[Item], own: set[str]) -> tuple[dict[str, list[Item]], list[Item]]:
     """Return the calls, with their outputs, before each of a client's own, and after the last one."""
-    outputs = {item["call_id"]: item for item in items if item.get("type") == "function_call_output"}
+    outputs = {item["call_id"]: item for item in items if is_output(item)}
     before: dict[str, list[Item]] = {}
     others: list[Item] = []
     for call in filter(is_call, items):
@@ -66,8 +66,3 @@ def other_calls(items: Sequence[Item], own: set[str]) -> tuple[dict[str, list[It
         elif others:
             before[call["call_id"]], others = others, []
     return before, others
-
-
-def is_call(item: Mapping[str, Any]) -> bool:
-    """Return whether an item is a call of a tool."""
-    return item.get("type") == "function_call"

@@ -27,6 +27,7 @@ from chat_agent.direct_models import names_for
 from chat_agent.errors import AgentNotFound, RunCancelled, ToolCallNotFound
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution.manager import RunManager
+from chat_agent.items import is_call, is_output
 from chat_agent.model import failures
 from chat_agent.models import Run, RunStatus
 from chat_agent.runs import approvals, store
@@ -150,7 +151,7 @@ async def use_stored_history(
     outputs = {
         item["call_id"]: item
         for item in (*request.prelude, *request.tool_outputs)
-        if item.get("type") == "function_call_output" and item["call_id"] in pending
+        if is_output(item) and item["call_id"] in pending
     }
     values["tool_outputs"] = [*outputs.values()] or values["tool_outputs"]
 
@@ -207,7 +208,7 @@ async def find_earlier(
 
 async def continue_calls(session: AsyncSession, caller: Principal, values: dict[str, Any]) -> None:
     """Continue with the agent that has called the tools whose outputs these are; raises ToolCallNotFound."""
-    known = {item.get("call_id") for item in values["prelude"] if item.get("type") == "function_call"}
+    known = {item.get("call_id") for item in values["prelude"] if is_call(item)}
     for output in values["tool_outputs"]:
         run = await store.find_call(session, caller, values["conversation_id"], output["call_id"])
         if run is not None:

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType, RunEvent
+from chat_agent.items import answered_calls, is_call
 from chat_agent.models import Run
 
 logger = logging.getLogger(__name__)
@@ -147,12 +148,12 @@ def completed_handoffs(items: Sequence[dict[str, Any]]) -> set[Identity]:
 
 def is_handoff(item: dict[str, Any]) -> bool:
     """Return whether an item hands over to another agent."""
-    return item.get("type") == "function_call" and str(item["name"]).startswith(HANDOFF)
+    return is_call(item) and str(item["name"]).startswith(HANDOFF)
 
 
 def handoffs(items: Sequence[dict[str, Any]]) -> list[str]:
     """List the agents that were handed over to, one after the other."""
-    done = {item["call_id"] for item in items if item.get("type") == "function_call_output"}
+    done = answered_calls(items)
     return [
         str(item["name"]).removeprefix(HANDOFF)
         for item in items
@@ -172,8 +173,8 @@ def pending_client_calls(
     items: Sequence[dict[str, Any]], client_tools: frozenset[str]
 ) -> list[dict[str, Any]]:
     """Return the calls of the caller's tools that end a run, if its items end with such calls."""
-    done = {item["call_id"] for item in items if item.get("type") == "function_call_output"}
-    calls = [item for item in items if item.get("type") == "function_call" and item["call_id"] not in done]
+    done = answered_calls(items)
+    calls = [item for item in items if is_call(item) and item["call_id"] not in done]
     if any(call["name"] not in client_tools for call in calls):
         return []
     return [{name: call[name] for name in ("call_id", "name", "arguments")} for call in calls]

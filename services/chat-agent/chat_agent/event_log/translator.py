@@ -13,6 +13,7 @@ from chat_agent.event_log.citations import citations_in, urls_in
 from chat_agent.event_log.logprobs import logprobs_of
 from chat_agent.event_log.recovery import HANDOFF, LoggedState, join_text
 from chat_agent.event_log.store import EventType
+from chat_agent.items import called_tools, is_output
 
 MAX_OUTPUT = 8_000
 # Linear in the text: of a word that may hold a JWT only its first `eyJ` is tried, and only once.
@@ -67,9 +68,9 @@ class EventTranslator:
         items = [item for item in items if item.get("name") not in self._client_tools]
         self._last_item = state.highest_item
         self.handoffs = recovery.handoffs(items)
-        self._names = {item["call_id"]: item["name"] for item in items if item.get("type") == "function_call"}
+        self._names = called_tools(items)
         for item in items:
-            if item.get("type") == "function_call_output":
+            if is_output(item):
                 self._sources |= urls_in(str(item["output"]))
         self._log.append(
             EventType.RUN_RESUMED, withdrawn=recovery.retracted_items(state, items), reason=reason
@@ -92,7 +93,7 @@ class EventTranslator:
     def _replay(self, item: dict[str, Any]) -> None:
         """Append an item that is stored and missing in the log."""
         item_id = self._new_item()
-        if item.get("type") == "function_call_output":
+        if is_output(item):
             self._append_output(item_id, item["call_id"], str(item["output"]))
             return
         kind = "handoff" if recovery.is_handoff(item) else KINDS[item.get("type", "message")]

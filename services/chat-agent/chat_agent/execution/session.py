@@ -20,6 +20,7 @@ from chat_agent.clients.retry import retry_unavailable
 from chat_agent.compaction.block import summary_block
 from chat_agent.errors import ConversationNotFound
 from chat_agent.execution.history import difference
+from chat_agent.items import answered_calls, is_call
 from chat_agent.models import Run
 from chat_agent.settings import Settings
 
@@ -274,7 +275,7 @@ def drop_unpaired_calls(
 ) -> list[TResponseInputItem]:
     """Drop calls without output and outputs without call, which models refuse; either may be in `others`."""
     all_ = [*items, *others]
-    calls = {item.get("call_id") for item in all_ if item.get("type") == "function_call"}
-    outputs = {item.get("call_id") for item in all_ if item.get("type") == "function_call_output"}
+    calls = {item.get("call_id") for item in all_ if is_call(item)}
+    outputs = answered_calls(all_)
     paired = {None, *(calls & outputs)}
     return [cast("TResponseInputItem", item) for item in items if item.get("call_id") in paired]

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from chat_agent.clients.retry import retry_database
 from chat_agent.event_log.translator import EventTranslator
 from chat_agent.execution.session import ConversationSession
+from chat_agent.items import answered_calls, is_call
 from chat_agent.models import Run, ToolCall
 from chat_agent.runs import superseded
 from chat_agent.runs.tool_calls import ToolCallJournal, missing_items, output_item
@@ -63,8 +64,8 @@ class UnfinishedTurn:
 def closing_items(items: Sequence[dict[str, Any]], unstored: Sequence[ToolCall]) -> list[dict[str, Any]]:
     """Return an output for every call that has none: the recorded one, or that it was not carried out."""
     outputs = [item for call in unstored for item in missing_items(call, items)]
-    closed = {item.get("call_id") for item in (*items, *outputs) if item["type"] == "function_call_output"}
-    calls = [item["call_id"] for item in items if item["type"] == "function_call"]
+    closed = answered_calls((*items, *outputs))
+    calls = [item["call_id"] for item in items if is_call(item)]
     return [*outputs, *(output_item(id_, NOT_EXECUTED) for id_ in calls if id_ not in closed)]
 
 

@@ -1,7 +1,7 @@
 """Applies the patterns of guardrails to all that a caller sends and a model reads, before it is stored."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,11 @@ from chat_agent.guardrails.checks import Check, checks_of
 from chat_agent.guardrails.config import STAGES, GuardrailConfig
 from chat_agent.guardrails.text_files import text_file
 from chat_agent.guardrails.text_filter import TextFilter, filtered_arguments, filtered_json
+from chat_agent.items import Item, is_call
 from chat_agent.schemas import Stage
 
 # Characters that are checked before others get their turn: some milliseconds.
 CHUNK = 16_000
-Item = Mapping[str, Any]
 # Whoever calls may write anything as an instruction, too.
 WRITTEN_BY_CALLERS = frozenset({"user", "system", "developer"})
 MESSAGE: tuple[Stage, ...] = ("pre_flight", "input")
@@ -144,7 +144,7 @@ def is_written_by_model(item: Item) -> bool:
 
     What protocols read of a caller's history has no ids.
     """
-    is_answer = item.get("role") == "assistant" or item.get("type") == "function_call"
+    is_answer = item.get("role") == "assistant" or is_call(item)
     return is_answer and "id" in item
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chat_agent.compaction.block import is_summary_block
+from chat_agent.items import called_tools, is_output
 
 
 @dataclass
@@ -34,10 +35,10 @@ def is_untrusted(items: Sequence[Mapping[str, Any]], trusted_tools: Set[str]) ->
 
     What a person writes and shows as images is their own; a file that they attach is often another's.
     """
-    names = {item["call_id"]: item["name"] for item in items if item.get("type") == "function_call"}
+    names = called_tools(items)
     return any(
         names.get(item["call_id"]) not in trusted_tools
-        if item.get("type") == "function_call_output"
+        if is_output(item)
         else has_file(item) or is_summary_block(item)
         for item in items
     )

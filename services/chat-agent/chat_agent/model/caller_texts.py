@@ -1,10 +1,10 @@
 """What callers have written of all that a model reads."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -12,10 +12,9 @@ import orjson
 from chat_agent.event_log.recovery import HANDOFF, join_text
 from chat_agent.guardrails.messages import WRITTEN_BY_CALLERS, is_written_by_model
 from chat_agent.guardrails.text_files import text_file
+from chat_agent.items import Item, is_call, is_output
 from chat_agent.model.request import ModelRequest
 from chat_agent.runs.options import NO_OPTIONS, RunOptions
-
-Item = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def labelled(role: str, text: str) -> str:
 
 def text_of(item: Item) -> str:
     """Return the text of a message, with its links and files, or of a call of a tool."""
-    if item.get("type") == "function_call":
+    if is_call(item):
         return f"{item['name']}({item['arguments']})"
     if item.get("role") not in {*WRITTEN_BY_CALLERS, "assistant"}:
         return ""
@@ -110,7 +109,7 @@ def foreign_outputs(request: ModelRequest, items: Sequence[Item]) -> Outputs:
     own = {tool.name for tool in request.tools} - CALLER.get().options.tool_names
     outputs = Outputs([], [])
     for item in items:
-        if item.get("type") != "function_call_output":
+        if not is_output(item):
             continue
         name = names.get(item["call_id"])
         if name is None or name in CALLER.get().options.tool_names:
@@ -122,4 +121,4 @@ def foreign_outputs(request: ModelRequest, items: Sequence[Item]) -> Outputs:
 
 def is_models_call(item: Item) -> bool:
     """Return whether an item is a call of a model of this service."""
-    return item.get("type") == "function_call" and is_written_by_model(item)
+    return is_call(item) and is_written_by_model(item)

@@ -14,6 +14,7 @@ from chat_agent.guardrails.checks import Check, checks_of
 from chat_agent.guardrails.config import GuardrailConfig
 from chat_agent.guardrails.messages import MESSAGE, MessageGuard, newest_message, turns_of
 from chat_agent.guardrails.text_filter import TextFilter, about_request, filtered, filtered_arguments
+from chat_agent.items import called_tools
 from chat_agent.model.caller_texts import CALLER, foreign_outputs, texts_of_caller
 from chat_agent.model.judge import IS_JUDGING, Judges
 from chat_agent.model.request import ModelRequest
@@ -119,8 +120,8 @@ class GuardedModel(StreamedModel):
         last = items[-1] if items else {}
         if last.get("role") == "user":
             return True
-        calls = {item["call_id"]: item["name"] for item in items if item.get("type") == "function_call"}
-        return self._is_agents and str(calls.get(last.get("call_id"), "")).startswith(HANDOFF)
+        calls = called_tools(items)
+        return self._is_agents and calls.get(str(last.get("call_id")), "").startswith(HANDOFF)
 
     async def _judge_answer(self, events: Sequence[Any], request: ModelRequest) -> None:
         """Check a whole answer; raises GuardrailTriggered, GuardrailUnavailable."""

@@ -12,6 +12,7 @@ from agents.models import get_default_model_settings
 from agents.models.interface import ModelTracing
 from openai.types.responses.response_prompt_param import ResponsePromptParam
 
+from chat_agent.items import is_call
 from chat_agent.model.reasoning import without_foreign
 from chat_agent.settings import OtherProvider
 
@@ -82,5 +83,5 @@ class ModelRequest:
         """Return the ids of the tool calls that were made before."""
         for item in self.input if isinstance(self.input, list) else []:
             call: Any = item
-            if isinstance(call, dict) and call.get("type") == "function_call":
+            if isinstance(call, dict) and is_call(call):
                 yield str(call.get("call_id"))

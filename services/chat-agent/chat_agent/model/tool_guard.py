@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from chat_agent.guardrails.checks import Check, checks_of
 from chat_agent.guardrails.config import GuardrailConfig
-from chat_agent.guardrails.messages import Item, masked, turns_of
+from chat_agent.guardrails.messages import masked, turns_of
+from chat_agent.items import Item
 from chat_agent.model.judge import Judges
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import Superseded, ToolOutcomeUnknown
 from chat_agent.event_log.translator import redact
+from chat_agent.items import answered_calls
 from chat_agent.models import FINISHED, Approval, Run, ToolCall
 from chat_agent.runs import schemas
 from chat_agent.runs.call import Call, CallResult
@@ -135,7 +136,7 @@ class ToolCallJournal:
 
         Nested ones are in the output of the agent's call within which they were made.
         """
-        stored = {item["call_id"] for item in items if item.get("type") == "function_call_output"}
+        stored = answered_calls(items)
         return [call for call in await retry_database(self._unrepeatable) if call.call_id not in stored]
 
     async def _unrepeatable(self) -> list[ToolCall]:

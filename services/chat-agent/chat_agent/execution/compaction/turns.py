@@ -6,6 +6,7 @@ from typing import Any
 
 from chat_agent.clients.conversation import StoredItem
 from chat_agent.event_log.recovery import join_text
+from chat_agent.items import is_call, is_output
 
 # Of one message, or of what a tool was given or has answered; more of it is cut.
 MAX_TEXT = 8000
@@ -51,9 +52,9 @@ def line_of(data: Mapping[str, Any]) -> str:
     if data.get("role"):
         text = join_text(data.get("content") or "") or "[an image or a file]"
         return f"{data['role']}: {shortened(text)}"
-    if data.get("type") == "function_call":
+    if is_call(data):
         return f"assistant calls {data.get('name')}: {shortened(str(data.get('arguments')))}"
-    if data.get("type") == "function_call_output":
+    if is_output(data):
         return f"output: {shortened(str(data.get('output')))}"
     return ""
 
