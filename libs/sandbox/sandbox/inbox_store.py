@@ -123,10 +123,9 @@ class InboxStore:
         self._file = file
         self._clock = clock
         if file is not None and file.exists():
-            mails = [
-                StoredMail.model_validate_json(line) for line in file.read_text().splitlines()[-_MAX_MAILS:]
-            ]
-            self._mails = {mail.id: mail for mail in mails}
+            # Of bytes, since the lines of a text also end within mails, at U+2028 and its like.
+            lines = file.read_bytes().splitlines()[-_MAX_MAILS:]
+            self._mails = {mail.id: mail for mail in map(StoredMail.model_validate_json, lines)}
 
     def now(self) -> str:
         """Return the time as ISO 8601 in UTC."""
@@ -146,7 +145,7 @@ class InboxStore:
         if len(self._mails) > _MAX_MAILS:
             del self._mails[next(iter(self._mails))]
         if self._file is not None:
-            with self._file.open("a") as file:
+            with self._file.open("a", encoding="utf-8") as file:
                 file.write(stored.model_dump_json() + "\n")
         return mail_id
 

@@ -190,8 +190,9 @@ async def test_the_page_shows_mails_and_runs_nothing_of_them(mail: httpx.AsyncCl
 
 async def test_mails_in_a_folder_outlive_the_process(tmp_path: Path) -> None:
     headers = {"Authorization": "Bearer re_1", "Idempotency-Key": "k"}
+    odd = {**HELLO, "text": "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei"}
     for _ in range(2):
         transport = httpx.ASGITransport(create_mail(tmp_path / "data"))
         async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as mail:
-            stored = (await mail.get("/inbox")).json() or (await mail.post("/emails", json=HELLO)).json()
-    assert stored[0]["to"] == ["ada@example.com"]
+            stored = (await mail.get("/inbox")).json() or (await mail.post("/emails", json=odd)).json()
+    assert (stored[0]["to"], stored[0]["text"]) == (["ada@example.com"], odd["text"])

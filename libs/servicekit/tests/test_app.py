@@ -251,7 +251,7 @@ async def test_every_line_of_a_request_tells_whose_it_is(
     [queue] = [one for one in stdlib_logging.getLogger().handlers if isinstance(one, LogQueue)]
     await asyncio.to_thread(queue.flush)
     captured = capsys.readouterr().out
-    printed = [json.loads(line) for line in captured.splitlines() if line.startswith("{")]
+    printed = [json.loads(line) for line in captured.split("\n") if line.startswith("{")]
     own, response = (
         next(line for line in printed if line["event"] == event) for event in ("seen", "http.response")
     )

@@ -1,6 +1,6 @@
 """Server-sent events of a run, as a client reads them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,19 @@ class Event:
     data: dict[str, Any]
 
 
-def events(lines: Iterable[str]) -> Iterator[Event]:
-    """Yield the events of a stream's lines (`response.iter_lines()`) as they come; comments are left out."""
-    content = (f"{line}\n".encode() for line in lines)
-    response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=content)
+def events(response: httpx.Response) -> Iterator[Event]:
+    """Yield the events of a response as they come; comments are left out.
+
+    Of httpx, `iter_lines` is for other texts: in an event stream U+2028 and its like end no line.
+    """
     for event in EventSource(response).iter_sse():
         if event.data:
             yield Event(int(event.id or 0), event.event, event.json())
+
+
+def documents(response: httpx.Response) -> list[Any]:
+    """Return the JSON of a response, or of each event of a stream, whatever its protocol."""
+    if not response.headers["content-type"].startswith("text/event-stream"):
+        return [response.json()]
+    sent = EventSource(response).iter_sse()
+    return [event.json() for event in sent if event.data.startswith("{")]

@@ -42,9 +42,18 @@ class Frame:
     comments: list[str] = field(default_factory=list)
 
 
+async def lines_of(answer: httpx.Response) -> AsyncIterator[str]:
+    """Yield the lines of an open stream; of httpx, `aiter_lines` also splits within texts."""
+    rest = ""
+    async for text in answer.aiter_text():
+        *lines, rest = (rest + text).split("\n")
+        for line in lines:
+            yield line
+
+
 async def frames(answer: httpx.Response) -> AsyncIterator[Frame]:
     frame = Frame()
-    async for line in answer.aiter_lines():
+    async for line in lines_of(answer):
         name, _, value = line.partition(": ")
         if not line:
             yield frame

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
-from testkit.sse import Event, events
+from testkit.sse import Event, documents, events
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def subscribed(
     """Listen to a run for as long as the block lasts."""
     with client.stream("GET", f"{at}{RUNS}/{run['id']}/events", params={"after": after}) as answer:
         assert answer.status_code == 200, answer.read()
-        yield events(answer.iter_lines())
+        yield events(answer)
 
 
 def read_events(client: httpx.Client, run: dict[str, Any], after: int = 0, at: str = "") -> list[Event]:
@@ -85,3 +85,9 @@ def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
     """Make calls all at the same time."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return [each.result() for each in [pool.submit(call) for call in calls]]
+
+
+def text_of(answer: httpx.Response) -> str:
+    """Return the text of an answer; of a stream, its deltas joined."""
+    assert answer.status_code == 200, answer.text[:500]
+    return answer.text + "".join(document.get("delta", "") for document in documents(answer))

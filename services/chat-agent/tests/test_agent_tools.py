@@ -14,6 +14,7 @@ from chat_agent.settings import Settings
 from chat_agent.tool_settings import load_settings
 from sandbox.tavily import create_tavily
 from testkit.live_server import serving
+from testkit.sse import documents
 
 from .client_helpers import read_events
 
@@ -129,9 +130,9 @@ def test_openai_clients_get_url_citations(ann: httpx.Client) -> None:
 def test_frontends_get_sources(ann: httpx.Client) -> None:
     message = {"id": "1", "role": "user", "parts": [{"type": "text", "text": SEARCH}]}
     body = {"id": str(uuid4()), "agent_type": "research", "messages": [message]}
-    frames = ann.post("/api/v1/chat/ui", json=body).text
-    (source,) = [line for line in frames.splitlines() if '"type":"source-url"' in line and VIENNA in line]
-    assert json.loads(source.removeprefix("data: "))["title"] == "Vienna"
+    parts = documents(ann.post("/api/v1/chat/ui", json=body))
+    (source,) = [part for part in parts if part["type"] == "source-url" and VIENNA in part["url"]]
+    assert source["title"] == "Vienna"
 
 
 def test_a_link_that_no_tool_has_found_is_no_citation(ann: httpx.Client) -> None:

@@ -115,7 +115,7 @@ def assert_no_orphans(other_services: Any, run: Run) -> None:
 
 def test_a_stream_ends_when_an_approval_is_requested(ann: httpx.Client, till: Till) -> None:
     with ann.stream("POST", STREAM, json={"message": PAY, "agent_type": "cashier"}) as stream:
-        received = list(events(stream.iter_lines()))
+        received = list(events(stream))
     (called,), (prompt,) = payloads_of(received, "tool.called"), payloads_of(received, "approval.required")
     assert [event.type for event in received][-2:] == ["approval.required", "run.waiting"]
     assert (prompt["name"], prompt["arguments"]) == ("pay", '{"amount": 5}')

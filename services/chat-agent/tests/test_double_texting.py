@@ -96,7 +96,7 @@ def test_says_at_once_what_a_message_waits_for(ann: httpx.Client, at: str, resum
     same = in_same(first, "enqueue")
     start_run(ann, "Second", **same)
     with ann.stream("POST", f"{at}{STREAM}", json={"message": "Third", **same}) as answer:
-        received = events(answer.iter_lines())
+        received = events(answer)
         queued = next(received)
         resume_model()
         started, *_ = received

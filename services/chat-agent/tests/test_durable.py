@@ -105,7 +105,7 @@ def started(client: httpx.Client, request: dict[str, Any], most: int) -> list[Ev
     received = []
     with client.stream("POST", STREAM, json=request) as answer:
         assert answer.status_code == 200, answer.read()
-        for event in events(answer.iter_lines()):
+        for event in events(answer):
             received.append(event)
             if len(received) == most:
                 return received
@@ -117,7 +117,7 @@ def rest(client: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
     headers = {"Last-Event-ID": str(after)}
     with client.stream("GET", f"/api/v1/runs/{run_id}/events", headers=headers) as answer:
         assert answer.status_code == 200, answer.read()
-        return list(events(answer.iter_lines()))
+        return list(events(answer))
 
 
 def text_not_withdrawn(received: list[Event]) -> str:
@@ -186,7 +186,7 @@ def test_another_replica_shows_the_model_the_image_of_a_run(replica, other: str,
     response = at(lost.url).post("/v1/responses", json=body).json()
     started_run = f"/api/v1/runs/{UUID(response['id'].removeprefix('resp_'))}"
     with here.stream("GET", f"{started_run}/events") as answer:
-        next(event for event in events(answer.iter_lines()) if event.type == "message.delta")
+        next(event for event in events(answer) if event.type == "message.delta")
     lost.kill()
     assert is_whole(rest(here, started_run.rpartition("/")[2]))
     run = here.get(started_run).json()
@@ -280,7 +280,7 @@ def test_a_replica_that_stops_hands_over_at_once(replica, other: str, at) -> Non
     leaving, here = replica(run_lease_seconds=NEVER, agent_model_default=SMALL), at(other)
     received_events: list[Event] = []
     with at(leaving.url).stream("POST", STREAM, json=ONE_PAUSES) as answer:
-        coming = events(answer.iter_lines())
+        coming = events(answer)
         received_events += itertools.islice(coming, BEGINNING)
         leaving.terminate()
         with Stopwatch() as stopwatch:
@@ -370,7 +370,7 @@ def test_a_replica_that_stood_still_changes_nothing_any_more(
     whole: list[Event] = []
     path = f"/api/v1/runs/{received_events[0].data['run_id']}/events"
     with here.stream("GET", path) as answer:
-        for event in events(answer.iter_lines()):
+        for event in events(answer):
             whole.append(event)
             if event.type == "run.resumed":
                 # It wakes to the rest of its answer.
@@ -546,7 +546,7 @@ def test_the_answer_of_a_lost_replica_is_counted_once(
     log_of(redis_url, run_id, "I am do", is_whole=False)
     path = f"/api/v1/runs/{run_id}/events"
     with serving(create_app(settings)) as url, at(url).stream("GET", path) as answer:
-        received_events = events(answer.iter_lines())
+        received_events = events(answer)
         next(event for event in received_events if event.type == "message.delta" and event.id > 3)
     with serving(create_app(settings)) as url, ThreadPoolExecutor() as pool:
         reading = pool.submit(rest, at(url), run_id)

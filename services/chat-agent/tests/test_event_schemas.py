@@ -122,7 +122,7 @@ def test_a_run_that_was_stopped_and_one_that_waits_for_its_turn(
     run = start_streaming_run(ann)
     body = {"message": "And then?", "conversation_id": run["conversation_id"]}
     with ann.stream("POST", STREAM, json=body) as answer:
-        received = events(answer.iter_lines())
+        received = events(answer)
         queued = next(received)
         assert mismatches([queued]) == []
         assert queued.data["active_run"] == {"id": run["id"], "status": "running"}

@@ -63,7 +63,7 @@ def started(who: httpx.Client, **request: object) -> dict[str, Any]:
 def received_events(who: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
     with who.stream("GET", f"/api/v1/runs/{run_id}/events", params={"after": after}) as answer:
         assert answer.status_code == 200, answer.read()
-        return [event for event in events(answer.iter_lines()) if event.id]
+        return [event for event in events(answer) if event.id]
 
 
 def ended(who: httpx.Client, run_id: str) -> Callable[[], bool]:
@@ -138,7 +138,7 @@ def test_a_run_that_ends_in_the_queue_lets_its_readers_go_soon(
 
 def test_a_client_that_has_the_newest_event_gets_the_next(here: httpx.Client, there: httpx.Client) -> None:
     with here.stream("POST", STREAM, json=SLOWLY) as answer:
-        coming = events(answer.iter_lines())
+        coming = events(answer)
         for _ in range(5):
             newest = next(coming)
         rest = received_events(there, newest.data["run_id"], after=newest.id)

@@ -55,7 +55,7 @@ def exported(client: httpx.Client) -> list[Json]:
     answer = client.get(EXPORT)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-disposition"] == 'attachment; filename="export.ndjson"'
-    return [json.loads(line) for line in answer.text.splitlines()]
+    return [json.loads(line) for line in answer.content.splitlines()]
 
 
 def of_type(parts: list[Json], type: str) -> list[Json]:

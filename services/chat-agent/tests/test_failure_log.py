@@ -38,7 +38,7 @@ def caller(
 
 
 def lines(captured_telemetry: CapturedTelemetry, event: str) -> list[dict[str, Any]]:
-    logged = [json.loads(line) for line in captured_telemetry.logs.splitlines() if line.startswith("{")]
+    logged = [json.loads(line) for line in captured_telemetry.logs.split("\n") if line.startswith("{")]
     return [line for line in logged if line["event"] == event]
 
 

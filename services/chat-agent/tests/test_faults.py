@@ -29,7 +29,7 @@ def test_a_failing_model_has_a_name(ann: httpx.Client, order: str, status: int, 
     whole = ann.post("/api/v1/chat", json={"message": f"Hi [sandbox: {order}]"})
     assert (whole.status_code, whole.json()["code"]) == (status, code)
     with ann.stream("POST", STREAM, json={"message": f"Hi [sandbox: {order}]"}) as answer:
-        *_, last = events(answer.iter_lines())
+        *_, last = events(answer)
     assert (last.type, last.data["code"]) == ("run.failed", code)
     run = ann.get(f"/api/v1/runs/{last.data['run_id']}").json()
     assert (run["status"], run["error_code"]) == ("failed", code)
@@ -39,7 +39,7 @@ def test_the_partial_answer_of_a_failed_model_is_stored_and_counted(
     ann: httpx.Client, other_services
 ) -> None:
     with ann.stream("POST", STREAM, json=DYING) as answer:
-        received = list(events(answer.iter_lines()))
+        received = list(events(answer))
     texts = "".join(event.data["delta"] for event in received if event.type == "message.delta")
     last = received[-1]
     assert (last.type, last.data["code"]) == ("run.failed", "model_unavailable")
@@ -52,7 +52,7 @@ def test_the_partial_answer_of_a_failed_model_is_stored_and_counted(
 
 def test_a_conversation_goes_on_after_a_failure(ann: httpx.Client) -> None:
     with ann.stream("POST", STREAM, json=DYING) as answer:
-        *_, last = events(answer.iter_lines())
+        *_, last = events(answer)
     again = {"message": "Once more", "conversation_id": last.data["conversation_id"]}
     assert ann.post("/api/v1/chat", json=again).status_code == 200
 

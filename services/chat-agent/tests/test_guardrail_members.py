@@ -1,6 +1,5 @@
 """Errors of guardrails name them and the stage: the same members before a run and after, everywhere."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from testkit.live_server import serving
+from testkit.sse import documents
 
 from .client_helpers import CHAT, RUNS, STREAM, read_events, read_run, start_run
 from .test_agent_guardrails import guardrails
@@ -56,14 +56,6 @@ def urls(settings: Settings) -> Iterator[dict[str, str]]:
     apps = {stage: create_app(with_guardrails(settings, value)) for stage, value in stages.items()}
     with serving(apps["input"]) as refusing, serving(apps["output"]) as ending:
         yield {"input": refusing, "output": ending}
-
-
-def documents(response: httpx.Response) -> list[Any]:
-    """Return the JSON of a response, or of each event of a stream."""
-    if not response.headers["content-type"].startswith("text/event-stream"):
-        return [response.json()]
-    lines = [line.removeprefix("data:").strip() for line in response.text.splitlines()]
-    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def errors_in(value: Any) -> Iterator[Json]:

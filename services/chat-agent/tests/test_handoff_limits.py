@@ -132,7 +132,7 @@ def test_limits_hold_after_a_killed_process(
         client = stack.enter_context(httpx.Client(headers=headers, timeout=60, verify=NO_AUTHORITIES))
         run = client.post(f"{lost.url}{RUNS}", json={"message": message, "agent_type": "support"}).json()
         with client.stream("GET", f"{lost.url}{RUNS}/{run['id']}/events") as stream:
-            next(event for event in events(stream.iter_lines()) if event.type == "message.delta")
+            next(event for event in events(stream) if event.type == "message.delta")
         lost.kill()
         other = stack.enter_context(serving(create_app(settings)))
         own = httpx.Client(base_url=other, headers=headers, timeout=60, verify=NO_AUTHORITIES)

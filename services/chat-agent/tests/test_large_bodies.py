@@ -26,6 +26,8 @@ from testkit.request_costs import (
 )
 from testkit.worst_bodies import BODY_KINDS, all_routes_with_body
 
+from .client_helpers import text_of
+
 Json = dict[str, Any]
 MIB = 1024 * 1024
 # All bytes, so that base64 has all of its letters.
@@ -68,13 +70,6 @@ def user(part: Json) -> Json:
 
 def message(part: Json, **more: Any) -> Json:
     return {"model": "triage", "messages": [user(part)], **more}
-
-
-def text_of(answer: httpx.Response) -> str:
-    """Return the text of an answer; of a stream, its deltas joined."""
-    assert answer.status_code == 200, answer.text[:500]
-    frames = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")]
-    return answer.text + "".join(json.loads(frame).get("delta", "") for frame in frames)
 
 
 @pytest.mark.parametrize("path", [*bodies("", "")])

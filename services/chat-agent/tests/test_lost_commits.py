@@ -168,7 +168,7 @@ def test_a_message_that_is_sent_again_with_its_key_is_one_run(
         answer = first.result()
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     with ann.stream("POST", STREAM, json=body, headers=headers) as again:
-        received = list(events(again.iter_lines()))
+        received = list(events(again))
     assert is_whole(received)
     assert ends_of(received) == ["run.completed"]
     statement = "select count(*) from runs where message = $1"

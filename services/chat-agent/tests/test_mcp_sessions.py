@@ -10,9 +10,8 @@ from chat_agent.mcp_servers import client as mcp_client
 from chat_agent.settings import Settings
 from testkit.eventually import until
 from testkit.live_server import serving
-from testkit.sse import events
 
-from .client_helpers import RUNS, cancel_run, payloads_of, start_run
+from .client_helpers import cancel_run, payloads_of, read_events, start_run
 from .sdk_mcp_server import ODD_LETTERS, SessionServer, StoredEvents, WithoutDiscovery
 from .test_mcp_servers import agent_with, output_of, register
 
@@ -80,8 +79,7 @@ def test_a_question_of_the_server_is_refused_at_once(member: httpx.Client) -> No
 @pytest.mark.usefixtures("_agent")
 def test_a_line_ends_in_a_line_feed_or_carriage_return_only(member: httpx.Client) -> None:
     run = start_run(member, "[sandbox: call=shop__letters]", agent_type="support")
-    lines = member.get(f"{RUNS}/{run['id']}/events").text.split("\n")
-    (output,) = payloads_of(events(lines), "tool.output")
+    (output,) = payloads_of(read_events(member, run), "tool.output")
     assert output["output"] == ODD_LETTERS
 
 

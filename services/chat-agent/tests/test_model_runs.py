@@ -51,7 +51,7 @@ def ask(client: httpx.Client, message: str) -> dict[str, Any]:
 
 def emit(client: httpx.Client, message: str) -> list[Any]:
     with client.stream("POST", STREAM, json={"message": message}) as answer:
-        return list(events(answer.iter_lines()))
+        return list(events(answer))
 
 
 @pytest.mark.parametrize("client", ["fast", "openai"])

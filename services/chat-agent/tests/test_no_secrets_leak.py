@@ -37,7 +37,7 @@ def test_logs_no_content_and_no_token(settings, other_services, issuer, captured
     assert len(texts) > 1
     assert captured_telemetry.instrumented_libraries >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
     events = {
-        json.loads(line)["event"] for line in captured_telemetry.logs.splitlines() if line.startswith("{")
+        json.loads(line)["event"] for line in captured_telemetry.logs.split("\n") if line.startswith("{")
     }
     assert "http.response" in events
     secrets = (token, f"{token}x", API_KEY, "sk-sandbox", "what-chat-agent-proves")

@@ -68,7 +68,7 @@ class Listener:
     def collect(self, client: httpx.Client, method: str, path: str, **message: Any) -> None:
         with client.stream(method, path, **message) as answer:
             assert answer.status_code == 200, answer.read()
-            for event in events(answer.iter_lines()):
+            for event in events(answer):
                 self.received.append(event)
 
     def wait_for_events(self, many: int) -> None:

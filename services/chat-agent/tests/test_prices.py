@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from testkit.eventually import until
 from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
+from testkit.sse import documents
 
 from .provider_asker import Asker, settings_of
 
@@ -161,8 +162,7 @@ def test_a_fallback_is_an_event_and_is_metered(customer: httpx.Client, calls: An
         "[sandbox: only=first, error=529, retry-after=0.01] [sandbox: only=second, error=429, retry-after=60]"
     )
     question = {"message": f"How is the stock? article=nails {orders}", "agent_type": "fallen"}
-    frames = customer.post("/api/v1/chat/stream", json=question).text.split("\n\n")
-    events = [json.loads(line[6:]) for frame in frames for line in frame.splitlines() if line[:5] == "data:"]
+    events = documents(customer.post("/api/v1/chat/stream", json=question))
     fell = [(one["model"], one["fallback"], one["code"]) for one in events if one["type"] == "model.fallback"]
     first, second = (
         ("anthropic/first", "gemini/second", "model_unavailable"),

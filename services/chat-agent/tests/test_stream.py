@@ -21,7 +21,7 @@ BOTH = "What time is it, and can you review this Python function? def add(a, b):
 def received_events(client: httpx.Client, message: str, **more: object) -> list[Event]:
     with client.stream("POST", STREAM, json={"message": message, **more}) as answer:
         assert answer.status_code == 200, answer.read()
-        return list(events(answer.iter_lines()))
+        return list(events(answer))
 
 
 def of_type(received: Iterable[Event], type: str) -> list[dict]:
@@ -106,7 +106,7 @@ def test_head_of_a_stream_opens_none(
 
 def test_each_event_comes_at_once(ann: httpx.Client, resume_model: Callable[[], None]) -> None:
     with ann.stream("POST", STREAM, json=PAUSING) as answer:
-        received = events(answer.iter_lines())
+        received = events(answer)
         first = next(event for event in received if event.type == "message.delta")
         # The model says no more before it is resumed.
         resume_model()
@@ -120,7 +120,7 @@ def test_a_stream_can_be_resumed_after_any_event(ann: httpx.Client) -> None:
     for after in (0, 1, len(received) - 1):
         for way in ({"headers": {"Last-Event-ID": str(after)}}, {"params": {"after": after}}):
             with ann.stream("GET", path, **way) as answer:
-                assert list(events(answer.iter_lines())) == received[after:]
+                assert list(events(answer)) == received[after:]
 
 
 @pytest.mark.parametrize("bad", ["-1", "x", "1.5", "99999999999", "\u0661"])
@@ -142,7 +142,7 @@ def test_a_place_in_the_future_is_refused_when_the_run_is_over(ann: httpx.Client
 
 def test_a_place_in_the_future_is_refused_while_the_run_goes_on(ann: httpx.Client, resume_model) -> None:
     with ann.stream("POST", STREAM, json=PAUSING) as answer:
-        run_id = next(events(answer.iter_lines())).data["run_id"]
+        run_id = next(events(answer)).data["run_id"]
         refused = ann.get(f"/api/v1/runs/{run_id}/events", params={"after": 9999})
         resume_model()
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_event_id")
@@ -170,7 +170,7 @@ def test_an_expired_log_says_so(ann: httpx.Client, redis_url: str) -> None:
 
 def test_a_client_that_goes_away_does_not_stop_the_run(ann: httpx.Client, other_services) -> None:
     with ann.stream("POST", STREAM, json=SLOWLY) as answer:
-        first = next(events(answer.iter_lines()))
+        first = next(events(answer))
     run_path = f"/api/v1/runs/{first.data['run_id']}"
     until(lambda: ann.get(run_path).json()["status"] == "completed")
     run = ann.get(run_path).json()
@@ -187,7 +187,7 @@ def test_usage_is_published_to_the_other_services(ann: httpx.Client, completed_e
 
 def test_two_runs_do_not_talk_in_one_conversation(ann: httpx.Client, resume_model) -> None:
     with ann.stream("POST", STREAM, json=PAUSING) as answer:
-        conversation_id = next(events(answer.iter_lines())).data["conversation_id"]
+        conversation_id = next(events(answer)).data["conversation_id"]
         again = {"message": "And?", "conversation_id": conversation_id, "on_conflict": "reject"}
         second = ann.post("/api/v1/chat", json=again)
         resume_model()
@@ -200,7 +200,7 @@ def test_a_key_joins_a_stream_that_is_going_on(ann: httpx.Client, resume_model) 
     with ann.stream("POST", STREAM, **request) as one, ann.stream("POST", STREAM, **request) as other:
         assert other.headers["idempotent-replayed"] == "true"
         resume_model()
-        assert list(events(one.iter_lines())) == list(events(other.iter_lines()))
+        assert list(events(one)) == list(events(other))
 
 
 def test_only_so_many_streams_stand_at_once(person: Callable[..., httpx.Client], url: str) -> None:

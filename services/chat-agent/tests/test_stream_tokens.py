@@ -56,7 +56,7 @@ def revoke(redis_url: str) -> Callable[[str, str], None]:
 def started(answer: httpx.Response) -> Iterator[Any]:
     """Read a stream until the answer begins, and return the rest of its events."""
     assert answer.status_code == 200, answer.read()
-    received, before = events(answer.iter_lines()), []
+    received, before = events(answer), []
     for event in received:
         if event.type == "message.delta":
             return received
@@ -72,7 +72,7 @@ def test_a_session_that_ends_closes_its_streams_and_no_others(signed_in, revoke,
     run = start_streaming_run(again, message)
     path = f"{RUNS}/{run['id']}/events"
     with ann.stream("GET", path) as answer, again.stream("GET", path) as other:
-        received, others = started(answer), events(other.iter_lines())
+        received, others = started(answer), events(other)
         revoke("session", ended)
         received_events = [event.type for event in received]
         assert not TERMINAL & {*received_events}
@@ -111,12 +111,12 @@ def test_the_stream_ends_with_its_token_and_the_run_does_not(signed_in, app, mon
     ending = signed_in(**who, iat=now - 600, nbf=now - 600, exp=now - LEEWAY_SECONDS + 60)
     with ending.stream("POST", STREAM, json={"message": SLOWLY}) as answer:
         run = f"{RUNS}/{answer.headers['acme-run-id']}"
-        coming = answer.iter_lines()
-        lines = [next(coming)]
+        chunks = answer.iter_bytes()
+        received = next(chunks)
         monkeypatch.setattr(app.state.resources.verifier, "_clock", lambda: time.time() + 60)
-        lines += coming
-    assert ": the access token is no longer good" in lines
-    received_events = list(events(lines))
+        received += b"".join(chunks)
+    assert b"\n: the access token is no longer good\n" in received
+    received_events = list(events(httpx.Response(200, headers=answer.headers, content=received)))
     assert received_events
     assert not TERMINAL & {event.type for event in received_events}
     assert ending.get(run).status_code == 401
@@ -124,7 +124,7 @@ def test_the_stream_ends_with_its_token_and_the_run_does_not(signed_in, app, mon
     assert renewed.get(run).json()["status"] == "running"
     assert renewed.post(f"{run}/cancel").status_code == 200
     resumed = renewed.get(f"{run}/events", headers={"Last-Event-ID": str(received_events[-1].id)})
-    numbers = [event.id for event in events(resumed.text.splitlines())]
+    numbers = [event.id for event in events(resumed)]
     assert numbers[:1] == [received_events[-1].id + 1]
 
 

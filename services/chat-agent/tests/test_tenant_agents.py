@@ -321,7 +321,7 @@ def test_a_run_of_a_killed_process_goes_on_with_its_version(
         client = stack.enter_context(httpx.Client(headers=headers, timeout=60, verify=NO_AUTHORITIES))
         run = client.post(f"{lost.url}{RUNS}", json=body).json()
         with client.stream("GET", f"{lost.url}{RUNS}/{run['id']}/events") as stream:
-            next(event for event in events(stream.iter_lines()) if event.type == "message.delta")
+            next(event for event in events(stream) if event.type == "message.delta")
         lost.kill()
         published(admin, "support", instructions="Second.")
         admin.delete(f"{AGENTS}/support").raise_for_status()

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from testkit.sse import documents
 
 RECORDED = json.loads(Path(__file__).with_name("open_webui.json").read_text())
 REQUESTS: dict[str, dict[str, Any]] = {request["name"]: request for request in RECORDED["requests"]}
@@ -66,8 +67,7 @@ def words_of(path: str, answer: httpx.Response) -> str:
         if path == "/v1/responses":
             return "".join(part["text"] for item in whole["output"] for part in item.get("content", ()))
         return str(whole["choices"][0]["message"]["content"])
-    lines = answer.text.splitlines()
-    events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+    events = documents(answer)
     assert not [event for event in events if event.get("error") or event.get("type") == "error"]
     if path == "/v1/responses":
         return "".join(event.get("delta", "") + event.get("item", {}).get("name", "") for event in events)

@@ -1,10 +1,10 @@
 """Frontends that speak AG-UI and UI messages, as far as tests need them."""
 
-import json
 from typing import Any
 from uuid import uuid4
 
 import httpx
+from testkit.sse import documents
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 NAMES = ("get_weather", "get_stock")
@@ -27,8 +27,7 @@ class AgUiFrontend:
         body = {"threadId": self.thread, "runId": str(uuid4()), "messages": self.messages, "tools": TOOLS}
         answer = self.client.post(self.path, json={**body, "context": [], **more})
         assert answer.status_code == 200, answer.text
-        frames = [line for line in answer.text.splitlines() if line.startswith("data: ")]
-        self.events = [json.loads(line.removeprefix("data: ")) for line in frames]
+        self.events = documents(answer)
         pending = self._apply()
         return list(pending.values())
 
@@ -79,8 +78,7 @@ class UiFrontend:
         body = {"id": self.chat, "messages": self.messages, "tools": self.tools, "trigger": trigger}
         answer = self.client.post("/api/v1/chat/ui", json={**body, **more})
         assert answer.status_code == 200, answer.text
-        frames = [line for line in answer.text.splitlines() if line.startswith("data: {")]
-        self.parts = [json.loads(line.removeprefix("data: ")) for line in frames]
+        self.parts = documents(answer)
         [start] = [part for part in self.parts if part["type"] == "start"]
         if self.messages[-1]["id"] != start["messageId"]:
             self.messages.append({"id": start["messageId"], "role": "assistant", "parts": []})

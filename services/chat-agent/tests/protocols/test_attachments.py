@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -23,6 +22,7 @@ from testkit.databases import query
 from testkit.eventually import until
 from testkit.live_server import serving
 
+from ..client_helpers import text_of
 from ..conftest import OtherServices
 
 # The smallest PNG: one pixel.
@@ -98,13 +98,6 @@ LINKS = {
 
 def cases(requests: dict[str, tuple[str, Json]]) -> Any:
     return pytest.mark.parametrize(("path", "body"), requests.values(), ids=requests.keys())
-
-
-def text_of(answer: httpx.Response) -> str:
-    """Return the text of an answer; of a stream, its deltas joined."""
-    assert answer.status_code == 200, answer.text
-    frames = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")]
-    return answer.text + "".join(json.loads(frame).get("delta", "") for frame in frames)
 
 
 def with_image(text: str) -> list[Json]:

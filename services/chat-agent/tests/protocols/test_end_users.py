@@ -239,7 +239,7 @@ def test_exports_the_images_of_an_end_user(
                 content = [{"type": "image_url", "image_url": {"url": data}}]
                 body = {"model": "triage", "messages": [{"role": "user", "content": content}]}
                 assert client.post(f"{url}/v1/chat/completions", json=body).status_code == 200
-    parts = [json.loads(line) for line in key.get(END_USERS, params={"name": "alice"}).iter_lines()]
+    parts = [json.loads(line) for line in key.get(END_USERS, params={"name": "alice"}).content.splitlines()]
     images = [part for part in parts if part["type"] == "attachment"]
     assert {base64.b64decode(image["data"]) for image in images} == {b"one", b"two"}
     assert {image["media_type"] for image in images} == {"image/png"}
@@ -256,7 +256,7 @@ def test_exports_and_erases_an_end_user(application: Application, other_services
     memory = alice.post(MEMORIES, json={"text": SECRET}).json()
     for client in (key, alice):
         assert SECRET in client.get(END_USERS, params={"name": "alice"}).text
-    parts = [json.loads(line) for line in key.get(END_USERS, params={"name": "alice"}).iter_lines()]
+    parts = [json.loads(line) for line in key.get(END_USERS, params={"name": "alice"}).content.splitlines()]
     assert [part["type"] for part in parts].count("conversation") == 4
     exported = {part["id"]: part["output"] for part in parts if part["type"] == "run"}
     assert exported.items() >= {run["id"]: run["output"] for run in runs}.items()

@@ -294,7 +294,7 @@ class TestOwners:
         key = person(subject=f"service:ak.{uuid4().hex}")
         alice, bob = openai_of(key, "alice"), openai_of(key, "bob")
         upload(alice), upload(alice, b"2"), upload(bob)
-        lines = key.get("/api/v1/end-users", params={"name": "alice"}).text.splitlines()
+        lines = key.get("/api/v1/end-users", params={"name": "alice"}).content.splitlines()
         exported = [one for one in map(json.loads, lines) if one["type"] == "file"]
         assert {base64.b64decode(one["data"]) for one in exported} == {PDF, b"2"}
         assert {one["filename"] for one in exported} == {"a.pdf"}

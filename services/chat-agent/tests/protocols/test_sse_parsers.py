@@ -15,7 +15,7 @@ from testkit import node_scripts
 from .run_scripts import ENCODERS, END, FAILED, STARTED, Script, complete_run, events, whole_item
 
 # What splits lines in Python's text, and nowhere else.
-UNUSUAL = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\r\n\n: h\ndata: i \U0001f600 \ufeff"
+UNUSUAL = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei\r\n\n: h\ndata: i \U0001f600 \ufeff"
 SCRIPTS: dict[str, Script] = {
     "complete": complete_run(),
     "failed": [STARTED, *whole_item("item_1", "Hel", "lo"), FAILED],
