@@ -150,12 +150,13 @@ def run_smoke_test(stack: Stack, console: Console, once: bool) -> None:
 
 @app.command()
 def stop(data: Data = DEFAULT_DATA) -> None:
-    """Stop a stack that runs in another terminal."""
+    """Stop a stack that runs in another terminal, if one does."""
     console, data_dir = terminal.console(), DataDir(data.absolute())
     with exit_on_failure(console):
         running = runner.find(data_dir)
         if running is None:
-            raise Failure("Acme", f"it does not run on {data_dir.root}")
+            print_line(console, f"Nothing to stop: Acme does not run on {data_dir.root}", "dim")
+            return
         print_line(console, f"Stopping {running} ...", "dim")
         runner.stop(data_dir, running)
     print_line(console, f"Stopped; the data is kept in {data_dir.root}", "dim")

@@ -272,7 +272,7 @@ def test_stop_ends_a_stack_that_runs_in_another_terminal(data: Path, port: int) 
     assert run.end() == 130
     assert run.left_behind() == []
     again = stop(data)
-    assert (again.returncode, again.stdout) == (1, f"✗ Acme: it does not run on {data}\n")
+    assert (again.returncode, again.stdout) == (0, f"Nothing to stop: Acme does not run on {data}\n")
 
 
 def test_a_database_that_is_newer_than_the_code_is_reported(data: Path, first_run: Runner, port: int) -> None:
