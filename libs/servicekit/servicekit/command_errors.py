@@ -1,34 +1,40 @@
-"""What an operator's command says where it cannot use its database or Redis."""
+"""Runs what an operator's command does, and says why where it cannot."""
 
+import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
 
 from asyncpg import PostgresError  # type: ignore[import-untyped]  # it ships no types
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
-from servicekit.errors import is_outage
+from servicekit.errors import ServiceError, is_outage
 
+T = TypeVar("T")
 # What Postgres says to who may not enter, of a database that is not there, and of a missing table.
 NO_ACCESS = ("28", "3D")
 NO_TABLE = "42P01"
 
 
-class DependencyFailed(Exception):
-    """A command cannot use what it needs; the message says what to do."""
+def fail(message: object) -> NoReturn:
+    """Print an error and exit with code 1."""
+    sys.stderr.write(f"{message}\n")
+    sys.exit(1)
 
 
-@contextmanager
-def named_dependencies() -> Iterator[None]:
-    """Raise what the database and Redis refuse as DependencyFailed; all else passes."""
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine; exit with a message on errors of ours, of the database and of Redis."""
     try:
-        yield
+        return asyncio.run(work)
+    except ServiceError as error:
+        fail(error.detail)
     except RedisError as error:
-        raise DependencyFailed(f"Redis does not answer: {error} Check REDIS_URL.") from error
+        fail(f"Redis does not answer: {error} Check REDIS_URL.")
     except (DBAPIError, PostgresError, ConnectionError, TimeoutError, socket.gaierror) as error:
         if message := problem_of(error):
-            raise DependencyFailed(message) from error
+            fail(message)
         raise
 
 

@@ -1,6 +1,5 @@
 """Runs migrations; called by every service's `migrations/env.py`."""
 
-import asyncio
 import os
 import sys
 
@@ -10,7 +9,7 @@ from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
 
-from servicekit.command_errors import DependencyFailed, named_dependencies
+from servicekit import command_errors
 from servicekit.postgres import AddressInvalid, create_engine
 
 # Replicas that start at once take turns: the first migrates, the others find nothing to do.
@@ -31,11 +30,7 @@ def run(metadata: MetaData) -> None:
         engine = create_engine(address, "migrations", prepared_statements=False, poolclass=NullPool)
     except AddressInvalid as error:
         sys.exit(f"DATABASE_URL is invalid: {error}.")
-    try:
-        with named_dependencies():
-            asyncio.run(_run(engine, metadata))
-    except DependencyFailed as error:
-        sys.exit(str(error))
+    command_errors.run(_run(engine, metadata))
 
 
 async def _run(engine: AsyncEngine, metadata: MetaData) -> None:

@@ -1,19 +1,17 @@
 """The operator's commands: `python -m auth keys|tenants|users|sessions …`."""
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any
 
 import typer
 from redis.exceptions import RedisError
 from servicekit import redis_client
 from servicekit.auth.permissions import Role
-from servicekit.command_errors import DependencyFailed, named_dependencies
+from servicekit.command_errors import fail, run
 from servicekit.database import Database
-from servicekit.errors import ServiceError
 from servicekit.jwks import invalidation
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -30,7 +28,6 @@ from auth.signing.signing_keys import SigningKeys
 from auth.tenants import lifecycle
 from auth.tenants.lifecycle import OPERATOR
 
-T = TypeVar("T")
 PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 app = typer.Typer(**PLAIN, add_completion=False, help="Operate the accounts of this installation.")
 keys_app = typer.Typer(**PLAIN, help="The keys that access tokens are signed with.")
@@ -46,23 +43,6 @@ for name, group in {
     app.add_typer(group, name=name)
 
 TenantName = Annotated[str, typer.Argument(metavar="SLUG|ID", help="The tenant.")]
-
-
-def fail(message: object) -> NoReturn:
-    """Print an error and exit with code 1."""
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's coroutine; exit with its message when it raises an error of ours."""
-    try:
-        with named_dependencies():
-            return asyncio.run(work)
-    except ServiceError as error:
-        fail(error.detail)
-    except DependencyFailed as error:
-        fail(error)
 
 
 @asynccontextmanager

@@ -8,8 +8,9 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from servicekit.command_errors import fail, run
 
-from billing_webhook.command_line import PLAIN, fail, resources, run
+from billing_webhook.command_line import PLAIN, resources
 from billing_webhook.entitlements import grants
 from billing_webhook.models import EntitlementGrant
 from billing_webhook.quantities import to_text

@@ -12,9 +12,10 @@ from uuid import UUID
 
 import stripe
 import typer
+from servicekit.command_errors import T, fail, run
 from servicekit.database import Database
 
-from billing_webhook.command_line import PLAIN, T, fail, resources, run
+from billing_webhook.command_line import PLAIN, resources
 from billing_webhook.stripe_client import require_client
 from billing_webhook.stripe_events import fixtures
 from billing_webhook.stripe_events.backfill import backfill

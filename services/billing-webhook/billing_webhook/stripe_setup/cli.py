@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 import stripe
 import typer
+from servicekit.command_errors import fail
 from servicekit.http.client import HttpPool
 from stripe import StripeClient
 
 from billing_webhook import stripe_client
-from billing_webhook.command_line import fail
 from billing_webhook.stripe_setup import env_file
 from billing_webhook.stripe_setup.products import Setup, StripeSetupFailed, set_up
 from billing_webhook.stripe_setup.webhooks import set_up_webhooks

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import stripe
 import typer
+from servicekit.command_errors import fail, run
 
-from billing_webhook.command_line import PLAIN, fail, resources, run
+from billing_webhook.command_line import PLAIN, resources
 from billing_webhook.models import MeterEvent
 from billing_webhook.quantities import to_text
 from billing_webhook.stripe_client import require_client
