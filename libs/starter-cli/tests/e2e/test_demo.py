@@ -48,6 +48,14 @@ def test_renames_and_deletes_a_conversation_on_a_small_screen(seen: dict[str, An
     assert seen["deleted"]
 
 
+def test_lists_more_conversations_by_keyboard(seen: dict[str, Any]) -> None:
+    first, second = seen["all"][:2]
+    status = "2 conversations are listed."
+    assert seen["more"] == {"listed": [first, second], "focus": second, "status": status}
+    assert seen["opened"] == second
+    assert len(seen["all"]) == len(seen["conversations"]) > 2
+
+
 def test_is_accessible(seen: dict[str, Any]) -> None:
     assert seen["inaccessible"] == []
 

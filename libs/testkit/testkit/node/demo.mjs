@@ -144,6 +144,35 @@ await ended();
 seen.resumed = { before, after: await texts("assistant"), user: await texts("user") };
 seen.conversations = await page.locator("#conversations li").allTextContents();
 
+// A long list comes in pages, which are small here; a key loads the next one, and the focus goes to what it adds.
+await page.route("**/api/v1/conversations?limit=50*", (route) =>
+  route.continue({ url: route.request().url().replace("limit=50", "limit=1") }),
+);
+await page.reload();
+const listed = page.locator("#conversations li");
+const more = page.locator("#more");
+await more.waitFor();
+await checkAccess("list");
+await more.press("Enter");
+await listed.nth(1).waitFor();
+await page.waitForFunction(() => document.querySelector("#conversations").contains(document.activeElement));
+seen.more = {
+  listed: await listed.allTextContents(),
+  focus: await page.evaluate(() => document.activeElement.textContent),
+  status: await page.textContent("#status"),
+};
+await page.locator("#conversations button").nth(1).press("Enter");
+await page.waitForFunction(() => document.querySelector("#conversations li:nth-child(2) [aria-current]"));
+await ended();
+seen.opened = await page.textContent("#title");
+while (await more.isVisible()) {
+  const count = await listed.count();
+  await more.press("Enter");
+  await listed.nth(count).waitFor();
+}
+seen.all = await listed.allTextContents();
+await page.unrouteAll();
+
 // Tabs whose token has expired at the same moment: one of them renews it, and the session goes on in both.
 const other = await context.newPage();
 await other.goto(url);

@@ -11,8 +11,9 @@ const find = (selector) => document.querySelector(selector);
 const say = (text) => (find("#status").textContent = text);
 const client = new Client("", () => say("The connection was lost. Trying again …"));
 const [signIn, chat, messages, composer, menu] = ["#sign-in", "#chat", "#messages", "#composer", "#menu"].map(find);
-// What is shown: a conversation, and the run whose events arrive; the controller ends the reading, not the run.
-const shown = { conversationId: null, runId: null, lastEvent: 0, reading: new AbortController() };
+// What is shown: pages of the list, a conversation, and the run whose events arrive; the controller ends the
+// reading, not the run.
+const shown = { pages: 1, conversationId: null, runId: null, lastEvent: 0, reading: new AbortController() };
 
 const onClick = (selector, work) => find(selector).addEventListener("click", () => attempt(chat, work));
 
@@ -44,6 +45,7 @@ composer.message.addEventListener("keydown", (event) => {
 
 onClick("#stop", () => client.json(`/api/v1/runs/${shown.runId}/cancel`, { method: "POST" }));
 onClick("#new", () => openConversation(null));
+onClick("#more", listMore);
 onClick("#rename", renameConversation);
 onClick("#delete", deleteConversation);
 menu.addEventListener("click", () => showMenu(menu.getAttribute("aria-expanded") === "false"));
@@ -88,15 +90,48 @@ function showMenu(isOpen) {
 async function showChat() {
   signIn.hidden = true;
   chat.hidden = false;
+  shown.pages = 1;
   await openConversation(sessionStorage.getItem(CONVERSATION));
 }
 
+/** List conversations, the newest first, and keep the focus on the one that has it. */
 async function listConversations() {
-  const { items } = await client.json("/api/v1/conversations?limit=50");
-  find("#conversations").replaceChildren(...items.map(conversationEntry));
+  const { items, cursor } = await newestConversations();
+  const { activeElement } = document;
+  const list = find("#conversations");
+  const focused = list.contains(activeElement) ? activeElement.dataset.id : null;
+  list.replaceChildren(...items.map(conversationEntry));
+  if (focused) list.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
+  find("#more").hidden = cursor === null;
   const current = items.find((one) => one.conversation_id === shown.conversationId);
-  find("#title").textContent = shown.conversationId ? titleOf(current) : "New conversation";
+  if (current) find("#title").textContent = titleOf(current);
+  if (shown.conversationId === null) find("#title").textContent = "New conversation";
   find("#rename").hidden = find("#delete").hidden = shown.conversationId === null;
+}
+
+/** Read as many pages as are shown, and the cursor of the next one, if there is one. */
+async function newestConversations() {
+  const items = [];
+  let cursor = null;
+  let pages = 0;
+  do {
+    const after = cursor ? `&cursor=${encodeURIComponent(cursor)}` : "";
+    const page = await client.json(`/api/v1/conversations?limit=50${after}`);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+    pages += 1;
+  } while (cursor && pages < shown.pages);
+  return { items, cursor };
+}
+
+/** List one page more; the focus goes to the first that it adds, since the button may be hidden by now. */
+async function listMore() {
+  const { children } = find("#conversations");
+  const before = children.length;
+  shown.pages += 1;
+  await listConversations();
+  say(`${children.length} conversations are listed.`);
+  children[before]?.querySelector("button").focus();
 }
 
 const titleOf = (conversation) => conversation?.title || conversation?.last_message || "Untitled";
@@ -104,6 +139,7 @@ const titleOf = (conversation) => conversation?.title || conversation?.last_mess
 function conversationEntry(conversation) {
   const { conversation_id: id } = conversation;
   const button = element("button", { textContent: titleOf(conversation) });
+  button.dataset.id = id;
   if (id === shown.conversationId) button.setAttribute("aria-current", "true");
   button.addEventListener("click", () => attempt(chat, () => openConversation(id)));
   const entry = element("li");
@@ -116,6 +152,7 @@ async function renameConversation() {
   if (!title) return;
   const change = { method: "PATCH", headers: JSON_BODY, body: JSON.stringify({ title }) };
   await client.json(`/api/v1/conversations/${shown.conversationId}`, change);
+  find("#title").textContent = title;
   await listConversations();
 }
 
@@ -155,10 +192,12 @@ async function openConversation(id) {
   if (id === null) return;
   // In this order: what ends between the two is in the messages, too, and left out there.
   const { items: runs } = await client.json(`/api/v1/runs?conversation_id=${id}&${UNFINISHED}`);
-  const { messages: stored } = await client.json(`/api/v1/conversations/${id}`);
+  const conversation = await client.json(`/api/v1/conversations/${id}`);
   reading.throwIfAborted();
+  // The list may not go back as far.
+  find("#title").textContent = titleOf(conversation);
   const isOfUnfinished = (one) => runs.some((run) => one.id.startsWith(run.id));
-  for (const one of stored.filter((one) => !isOfUnfinished(one))) {
+  for (const one of conversation.messages.filter((one) => !isOfUnfinished(one))) {
     addMessage(one.role, one.content).classList.toggle("incomplete", one.is_incomplete);
   }
   messages.scrollTop = messages.scrollHeight;
