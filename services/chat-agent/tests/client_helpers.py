@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
+from chat_agent.settings import Settings
+from testkit.databases import query
 from testkit.sse import Event, documents, events
 
 T = TypeVar("T")
@@ -91,3 +93,10 @@ def text_of(answer: httpx.Response) -> str:
     """Return the text of an answer; of a stream, its deltas joined."""
     assert answer.status_code == 200, answer.text[:500]
     return answer.text + "".join(document.get("delta", "") for document in documents(answer))
+
+
+def everything_stored(settings: Settings) -> str:
+    """Return all rows of all tables."""
+    url = settings.database_url.get_secret_value()
+    tables = query(url, "select tablename from pg_tables where schemaname = current_schema()")
+    return str([query(url, f'select * from "{name}"') for (name,) in tables])  # noqa: S608  # names of tables

@@ -9,21 +9,13 @@ from agents import function_tool
 from chat_agent.errors import ModelAuthenticationFailed, ModelRateLimited
 from chat_agent.model import retry
 from pydantic import ValidationError
-from sandbox.model import create_model
 from servicekit.errors import ServiceError
 from testkit.client_environments import available, installed
-from testkit.live_server import serving
 
 from .provider_asker import Asker, settings_of
 
 ENVIRONMENT = "chat-agent-any_llm"
 MODEL = "any-llm/vllm/sandbox-large"
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[str]:
-    with serving(create_model()) as url:
-        yield url
 
 
 @pytest.fixture(scope="module", params=sorted({ENVIRONMENT} & available()))
@@ -36,11 +28,11 @@ def library(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-async def asker(library: None, sandbox: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("VLLM_API_BASE", f"{sandbox}/v1")
+async def asker(library: None, model_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("VLLM_API_BASE", f"{model_url}/v1")
     monkeypatch.setenv("VLLM_API_KEY", "sk-sandbox")
     monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.01)
-    asker = Asker(settings_of(sandbox, agent_model_default=MODEL), MODEL)
+    asker = Asker(settings_of(model_url, agent_model_default=MODEL), MODEL)
     yield asker
     await asker.provider.close()
 
@@ -73,15 +65,15 @@ async def test_its_failures_have_our_names(asker: Asker, order: str, expected: t
 
 
 def test_a_model_of_it_is_refused_where_it_is_not_installed(
-    sandbox: str, monkeypatch: pytest.MonkeyPatch
+    model_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "any_llm", None)
     with pytest.raises(ValidationError, match="any-llm-sdk"):
-        settings_of(sandbox, agent_model_default=MODEL)
+        settings_of(model_url, agent_model_default=MODEL)
 
 
-def test_its_models_are_called_by_their_whole_name(library: None, sandbox: str) -> None:
-    settings = settings_of(sandbox, direct_models={MODEL: {"tenants": ["*"]}})
+def test_its_models_are_called_by_their_whole_name(library: None, model_url: str) -> None:
+    settings = settings_of(model_url, direct_models={MODEL: {"tenants": ["*"]}})
     assert settings.direct_model_name(MODEL, settings.direct_models[MODEL]) == MODEL
     with pytest.raises(ValidationError, match="its one endpoint is chat"):
-        settings_of(sandbox, direct_models={MODEL: {"tenants": ["*"], "endpoints": ["embeddings"]}})
+        settings_of(model_url, direct_models={MODEL: {"tenants": ["*"], "endpoints": ["embeddings"]}})

@@ -16,9 +16,9 @@ from redis import Redis
 from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 
-from .client_helpers import CHAT, STREAM, read_events, start_run
+from .client_helpers import CHAT, STREAM, everything_stored, read_events, start_run
 from .conftest import OtherServices
-from .test_guardrail_runs import everything_stored, with_guardrails
+from .guardrails.test_guardrail_runs import with_guardrails
 
 Json = dict[str, Any]
 MARK = "wilhelminekey"

@@ -19,9 +19,9 @@ from testkit.live_server import serving
 
 from .client_helpers import CHAT, RUNS, wait_until_finished
 from .conftest import OtherServices
+from .guardrails.test_guardrail_runs import CARD
 from .mcp_server import StatelessServer
 from .test_agent_definitions import AGENTS, published
-from .test_guardrail_runs import CARD
 from .test_memories import add
 from .test_variables import AG_UI, COMPLETIONS, RESPONSES, UI, problem
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,10 +24,9 @@ from chat_agent.model.provider import Provider
 from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.schemas import Usage
 from chat_agent.settings import Settings
-from sandbox.model import create_model
 from servicekit.errors import ServiceError
 from testkit.eventually import time_limit, until
-from testkit.live_server import NO_AUTHORITIES, serving
+from testkit.live_server import NO_AUTHORITIES
 
 from .provider_asker import NOWHERE, provider_of
 
@@ -45,26 +44,20 @@ clock_can_be_set = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[str]:
-    with serving(create_model()) as url:
-        yield url
-
-
 @pytest.fixture(autouse=True)
 def _without_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.01)
 
 
 @pytest.fixture
-def calls(sandbox: str) -> Callable[[], list[dict[str, Any]]]:
+def calls(model_url: str) -> Callable[[], list[dict[str, Any]]]:
     """Return what the sandbox says of the calls of this test."""
-    httpx.delete(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60)
-    return lambda: httpx.get(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60).json()  # type: ignore[no-any-return]  # a list, it says
+    httpx.delete(f"{model_url}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60)
+    return lambda: httpx.get(f"{model_url}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60).json()  # type: ignore[no-any-return]  # a list, it says
 
 
 @pytest.fixture(params=WAYS, ids="-".join)
-async def provide(request: pytest.FixtureRequest, sandbox: str) -> AsyncIterator[Callable[..., Model]]:
+async def provide(request: pytest.FixtureRequest, model_url: str) -> AsyncIterator[Callable[..., Model]]:
     """Return a function that makes a guarded model, on each way to the provider."""
     created: list[Provider] = []
     client, api = request.param
@@ -73,7 +66,7 @@ async def provide(request: pytest.FixtureRequest, sandbox: str) -> AsyncIterator
         values = {
             **NOWHERE,
             "openai_api_key": "sk-sandbox",
-            "openai_base_url": f"{sandbox}/v1",
+            "openai_base_url": f"{model_url}/v1",
             "openai_api": api,
             "agent_model_default": "sandbox-large",
             "model_client": client,
@@ -211,8 +204,8 @@ async def test_another_model_answers_when_the_first_does_not(
     assert meter.total().output_tokens == calls()[0]["usage"]["output"]
 
 
-async def test_the_other_model_may_be_somewhere_else(provide: Any, sandbox: str, calls: Any) -> None:
-    elsewhere = {"model_fallback_base_url": f"{sandbox}/v1", "model_fallback_api_key": "sk-other"}
+async def test_the_other_model_may_be_somewhere_else(provide: Any, model_url: str, calls: Any) -> None:
+    elsewhere = {"model_fallback_base_url": f"{model_url}/v1", "model_fallback_api_key": "sk-other"}
     model = provide(
         openai_base_url="http://127.0.0.1:1/v1",
         model_fallback="sandbox-large",

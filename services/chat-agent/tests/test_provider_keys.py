@@ -21,11 +21,10 @@ from pydantic import SecretStr
 from sandbox.model import create_model
 from servicekit.database import Database
 from starlette.types import Receive, Scope, Send
-from testkit.databases import query
 from testkit.eventually import until
 from testkit.live_server import NO_AUTHORITIES, serving
 
-from .client_helpers import error_of
+from .client_helpers import error_of, everything_stored
 from .provider_asker import provider_of
 
 PATH = "/api/v1/provider-keys"
@@ -131,12 +130,6 @@ def chat(client: httpx.Client, agent: str = "triage", message: str = "Hello") ->
 def newest_run(client: httpx.Client) -> dict[str, Any]:
     run: dict[str, Any] = client.get("/api/v1/runs").json()["items"][0]
     return run
-
-
-def everything_stored(settings: Settings) -> str:
-    url = settings.database_url.get_secret_value()
-    tables = query(url, "select tablename from pg_tables where schemaname = current_schema()")
-    return str([query(url, f'select * from "{name}"') for (name,) in tables])  # noqa: S608  # names of tables
 
 
 def test_calls_of_a_tenant_use_its_own_key(member: Any, recorder: Recorder) -> None:

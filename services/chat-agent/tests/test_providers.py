@@ -1,6 +1,6 @@
 """One suite for all providers: whoever answers, a run sees the same."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -11,9 +11,8 @@ from chat_agent.model import retry
 from chat_agent.model.usage import UsageMeter
 from openai.types.shared import Reasoning
 from pydantic import BaseModel
-from sandbox.model import create_model
 from servicekit.errors import ServiceError
-from testkit.live_server import NO_AUTHORITIES, serving
+from testkit.live_server import NO_AUTHORITIES
 
 from .provider_asker import Asker, settings_of
 
@@ -55,29 +54,23 @@ def refund(order: str, amount: int) -> str:
     return f"{amount} for {order}"
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[str]:
-    with serving(create_model()) as url:
-        yield url
-
-
 @pytest.fixture(autouse=True)
-def _without_long_pauses(monkeypatch: pytest.MonkeyPatch, sandbox: str) -> None:
+def _without_long_pauses(monkeypatch: pytest.MonkeyPatch, model_url: str) -> None:
     monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.01)
     executed.clear()
-    httpx.delete(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60)
+    httpx.delete(f"{model_url}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60)
 
 
 @pytest.fixture
-def calls(sandbox: str) -> Callable[[], list[dict[str, Any]]]:
+def calls(model_url: str) -> Callable[[], list[dict[str, Any]]]:
     """Return a function that lists what the sandbox says of the calls of this test."""
-    return lambda: httpx.get(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60).json()  # type: ignore[no-any-return]  # a list, it says
+    return lambda: httpx.get(f"{model_url}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60).json()  # type: ignore[no-any-return]  # a list, it says
 
 
 @pytest.fixture(params=PROVIDERS)
-async def asker(request: pytest.FixtureRequest, sandbox: str) -> AsyncIterator[Asker]:
+async def asker(request: pytest.FixtureRequest, model_url: str) -> AsyncIterator[Asker]:
     name, api = PROVIDERS[request.param]
-    asker = Asker(settings_of(sandbox, openai_api=api), name)
+    asker = Asker(settings_of(model_url, openai_api=api), name)
     yield asker
     await asker.provider.close()
 
@@ -153,9 +146,9 @@ async def test_an_image_arrives(asker: Asker) -> None:
 
 
 @pytest.mark.parametrize("provider", ["openai", "gemini"])
-async def test_audio_arrives_where_models_take_it(sandbox: str, provider: str) -> None:
+async def test_audio_arrives_where_models_take_it(model_url: str, provider: str) -> None:
     name, api = PROVIDERS[provider]
-    asker = Asker(settings_of(sandbox, openai_api=api), name)
+    asker = Asker(settings_of(model_url, openai_api=api), name)
     audio = {"type": "input_audio", "input_audio": {"format": "wav", "data": "UklGRg=="}}
     content = [{"type": "input_text", "text": "What is in it?"}, audio]
     result = await asker.run([{"role": "user", "content": content}])
@@ -201,9 +194,9 @@ async def test_a_failure_in_the_middle_has_its_name(asker: Asker) -> None:
 
 @pytest.mark.parametrize("status", [500, 503, 529])
 async def test_an_overloaded_provider_is_called_again(
-    sandbox: str, asker: Asker, calls: Any, status: int
+    model_url: str, asker: Asker, calls: Any, status: int
 ) -> None:
-    patient = Asker(settings_of(sandbox, model_max_retries=1), asker.name)
+    patient = Asker(settings_of(model_url, model_max_retries=1), asker.name)
     await patient.events(f"Hi [sandbox: error={status}x1, retry-after=0.01]")
     assert [call["attempt"] for call in calls()] == [1]
     await patient.provider.close()
@@ -215,9 +208,9 @@ async def test_a_rate_limit_says_for_how_long(asker: Asker) -> None:
     assert limited.retry_after == 7
 
 
-async def test_wrong_credentials_have_a_name(sandbox: str, asker: Asker) -> None:
+async def test_wrong_credentials_have_a_name(model_url: str, asker: Asker) -> None:
     keys = {f"{name}_api_key": "sk-invalid" for name in ("openai", "xai", "anthropic", "gemini")}
-    stranger = Asker(settings_of(sandbox, **keys), asker.name)
+    stranger = Asker(settings_of(model_url, **keys), asker.name)
     assert isinstance(await failure(stranger, "Hi"), ModelAuthenticationFailed)
     await stranger.provider.close()
 

@@ -10,9 +10,9 @@ import pytest
 from openai import OpenAI
 
 from .client_helpers import CHAT, RUNS, STREAM, error_of, read_run, wait_until_finished
+from .guardrails.test_guardrail_runs import CARD
 from .protocols.frontends import AgUiFrontend, UiFrontend
 from .test_agent_definitions import AGENTS, publish, published, save
-from .test_guardrail_runs import CARD
 from .test_tenant_agents import (  # noqa: F401  # fixtures
     FORGET,
     approve,

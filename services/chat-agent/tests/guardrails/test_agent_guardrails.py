@@ -13,18 +13,16 @@ from agents import Agent
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext, tool
 from chat_agent.agents.tools import TOOLS
-from chat_agent.direct_models import DirectModel
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from testkit.live_server import serving
 
-from .client_helpers import CHAT, payloads_of, read_events, read_run, start_run
-from .test_agent_definitions import AGENTS as DEFINITIONS
-from .test_agent_definitions import definition, problems, published
-from .test_guardrail_runs import CARD, KEY, audit_rows, everything_stored, with_guardrails
+from ..client_helpers import CHAT, everything_stored, payloads_of, read_events, read_run, start_run
+from ..test_agent_definitions import AGENTS as DEFINITIONS
+from ..test_agent_definitions import definition, problems, published
+from .test_guardrail_runs import CARD, KEY, audit_rows, with_guardrails
 
 Json = dict[str, Any]
-JUDGE = "openai/sandbox-small"
 # Without a confidence, the sandbox takes the first number: one of the digest beside the text.
 FLAGGED = "flagged=true confidence=0.9"
 
@@ -34,17 +32,6 @@ def guardrails(stage: str, name: str, **config: Any) -> Json:
 
 
 PII = guardrails("pre_flight", "Contains PII", entities=["CREDIT_CARD"])
-
-
-@pytest.fixture(scope="module")
-def model_url(recorded_model_url: str) -> str:
-    return recorded_model_url
-
-
-@pytest.fixture(scope="module")
-def settings(settings: Settings) -> Settings:
-    models = {JUDGE: DirectModel(tenants=frozenset({"*"}))}
-    return settings.model_copy(update={"direct_models": models, "chat_rate_limit_per_minute": 1000})
 
 
 @pytest.fixture(scope="module")

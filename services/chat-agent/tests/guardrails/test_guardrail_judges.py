@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from chat_agent.direct_models import DirectModel
 from chat_agent.guardrails.model_based import ModelCheck
 from chat_agent.model.judge import MAX_PIECE
 from chat_agent.model.passed_texts import PassedTexts
@@ -15,25 +14,13 @@ from chat_agent.settings import Settings
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from .client_helpers import read_events, read_run, start_run
-from .conftest import OtherServices
-from .test_agent_definitions import published
-from .test_agent_guardrails import FLAGGED, JUDGE, ended, failure, guardrails, judged, say
-from .test_guardrail_runs import everything_stored
+from ..client_helpers import everything_stored, read_events, read_run, start_run
+from ..conftest import OtherServices
+from ..test_agent_definitions import published
+from .test_agent_guardrails import FLAGGED, ended, failure, guardrails, judged, say
 
 Json = dict[str, Any]
 COMPLETIONS = "/v1/chat/completions"
-
-
-@pytest.fixture(scope="module")
-def model_url(recorded_model_url: str) -> str:
-    return recorded_model_url
-
-
-@pytest.fixture(scope="module")
-def settings(settings: Settings) -> Settings:
-    models = {JUDGE: DirectModel(tenants=frozenset({"*"}))}
-    return settings.model_copy(update={"direct_models": models, "chat_rate_limit_per_minute": 1000})
 
 
 def message(role: str, content: str) -> Json:

@@ -10,7 +10,7 @@ from chat_agent.settings import Settings
 from testkit.live_server import serving
 from testkit.sse import documents
 
-from .client_helpers import CHAT, RUNS, STREAM, read_events, read_run, start_run
+from ..client_helpers import CHAT, RUNS, STREAM, read_events, read_run, start_run
 from .test_agent_guardrails import guardrails
 from .test_guardrail_runs import KEY, audit_rows, with_guardrails
 

@@ -16,7 +16,15 @@ from chat_agent.settings import Settings
 from testkit.databases import query
 from testkit.live_server import NO_AUTHORITIES, serving
 
-from .client_helpers import RUNS, STREAM, error_of, read_events, start_run, wait_until_finished
+from ..client_helpers import (
+    RUNS,
+    STREAM,
+    error_of,
+    everything_stored,
+    read_events,
+    start_run,
+    wait_until_finished,
+)
 
 CARD = "4111 1111 1111 1111"
 KEY = "sk-proj-abcdefghijklmnop"
@@ -44,12 +52,6 @@ def settings(settings: Settings) -> Settings:
 def output_only_url(settings: Settings) -> Iterator[str]:
     with serving(create_app(with_guardrails(settings, OUTPUT_ONLY))) as url:
         yield url
-
-
-def everything_stored(settings: Settings) -> str:
-    url = settings.database_url.get_secret_value()
-    tables = query(url, "select tablename from pg_tables where schemaname = current_schema()")
-    return str([query(url, f'select * from "{name}"') for (name,) in tables])  # noqa: S608  # names of tables
 
 
 def test_masks_what_a_person_writes_before_it_is_stored(

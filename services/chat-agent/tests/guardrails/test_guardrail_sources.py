@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from chat_agent.direct_models import DirectModel
 from chat_agent.main import create_app
 from chat_agent.protocols.ag_ui_routes import RunAgentInput
 from chat_agent.protocols.ai_sdk_routes import UiRequest
@@ -19,8 +18,8 @@ from chat_agent.settings import IMAGES_AND_FILES, Settings
 from pydantic import BaseModel
 from testkit.live_server import serving
 
-from .client_helpers import CHAT, in_parallel
-from .test_agent_definitions import published
+from ..client_helpers import CHAT, in_parallel
+from ..test_agent_definitions import published
 from .test_guardrail_runs import with_guardrails
 
 Json = dict[str, Any]
@@ -296,15 +295,9 @@ def names_of_members(schema: Json) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def model_url(recorded_model_url: str) -> str:
-    return recorded_model_url
-
-
-@pytest.fixture(scope="module")
 def settings(settings: Settings) -> Settings:
-    models = {"openai/sandbox-small": DirectModel(tenants=frozenset({"*"}))}
-    more = {"direct_models": models, "model_inputs": {"*": IMAGES_AND_FILES}}
-    return settings.model_copy(update={**more, "chat_rate_limit_per_minute": 100_000})
+    more = {"model_inputs": {"*": IMAGES_AND_FILES}, "chat_rate_limit_per_minute": 100_000}
+    return settings.model_copy(update=more)
 
 
 @pytest.fixture(scope="module")
