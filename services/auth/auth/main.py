@@ -32,6 +32,21 @@ from auth.tenants import routes as tenants
 from auth.worker import workers
 
 logger = logging.getLogger(__name__)
+ROUTERS = [
+    sign_in.router,
+    sessions.router,
+    operators.router,
+    registration.router,
+    account.router,
+    mfa.router,
+    tenants.router,
+    invites.router,
+    audit.router,
+    api_keys.router,
+    service_accounts.router,
+    oauth.router,
+    oauth.well_known,
+]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -42,21 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "auth",
         settings,
         description="Who you are in Acme: accounts, tenants, sessions and their tokens.",
-        routers=[
-            sign_in.router,
-            sessions.router,
-            operators.router,
-            registration.router,
-            account.router,
-            mfa.router,
-            tenants.router,
-            invites.router,
-            audit.router,
-            api_keys.router,
-            service_accounts.router,
-            oauth.router,
-            oauth.well_known,
-        ],
+        routers=ROUTERS,
         internal=[oauth.internal_router, api_keys.internal_router, tenants.internal_router],
         workers=workers,
         lifespan=lambda resources: running_keys(resources, keys, settings),

@@ -39,6 +39,28 @@ from chat_agent.protocols.openai.errors import OpenAIErrors
 from chat_agent.settings import Settings
 from chat_agent.worker import workers
 
+ROUTERS = [
+    # Before the routes of one run: `feedback` is no run's id.
+    feedback_routes.router,
+    routes.router,
+    agent_report_routes.router,
+    agent_routes.router,
+    secret_routes.router,
+    mcp_routes.router,
+    tool_routes.router,
+    provider_key_routes.router,
+    mcp_sign_in_routes.router,
+    end_user_routes.router,
+    export_routes.router,
+    memory_routes.router,
+    openai_routes.router,
+    plain_routes.router,
+    conversation_routes.router,
+    file_routes.router,
+    ag_ui_routes.router,
+    ai_sdk_routes.router,
+]
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service."""
@@ -48,27 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "chat-agent",
         settings,
         description="Who answers: agents, tools, runs and their event streams.",
-        routers=[
-            # Before the routes of one run: `feedback` is no run's id.
-            feedback_routes.router,
-            routes.router,
-            agent_report_routes.router,
-            agent_routes.router,
-            secret_routes.router,
-            mcp_routes.router,
-            tool_routes.router,
-            provider_key_routes.router,
-            mcp_sign_in_routes.router,
-            end_user_routes.router,
-            export_routes.router,
-            memory_routes.router,
-            openai_routes.router,
-            plain_routes.router,
-            conversation_routes.router,
-            file_routes.router,
-            ag_ui_routes.router,
-            ai_sdk_routes.router,
-        ],
+        routers=ROUTERS,
         workers=workers,
         lifespan=lambda resources: running_manager(app, resources, settings),
         middleware=[OpenAIErrors],

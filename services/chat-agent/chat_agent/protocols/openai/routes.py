@@ -1,9 +1,10 @@
 """The routes that OpenAI's clients speak to: a model is an agent, a response is a run."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -138,24 +139,12 @@ async def create_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 ) -> Response:
     """Answer the input; `previous_response_id` or `conversation` continues a conversation."""
     caller = acting_for(caller, body)
-    conversation_id = body.conversation_id()
     requested = "continue" if body.background else read_on_disconnect(body.metadata)
     previous = await find_previous(body, caller, manager)
     if previous is not None:
         caller = acting_as_owner(caller, previous)
-        conversation_id = previous.conversation_id
-    body = await resolve_references(manager, caller, body, conversation_id)
-    if decisions := body.approvals():
-        if previous is None:
-            raise InvalidParameter("previous_response_id", "Name the response that has asked for approval.")
-        start = partial(answer_approvals, manager, caller, previous.id, decisions)
-    else:
-        profile = await manager.profile_of(caller.tenant_id, body.agent_name)
-        request = replace(
-            body.translate(profile, conversation_id, manager.settings),
-            selection=await select_version(manager, caller, body.prompt, conversation_id),
-        )
-        start = partial(continue_run, manager, caller, request, key, previous)
+    body = await resolve_references(manager, caller, body, conversation_of(body, previous))
+    start = await prepare_start(manager, caller, body, key, previous)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
         with named_by(body.prompt):
             started = await start()
@@ -170,6 +159,28 @@ async def create_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
         async with watched(http_request, handler):
             await responses.complete(manager, started.run.id, encoder)
     return JSONResponse(encoder.response, headers={**grant.headers(), **started.headers()})
+
+
+def conversation_of(body: ResponseRequest, previous: Run | None) -> UUID | None:
+    """Return the conversation that a request continues, if it continues one."""
+    return previous.conversation_id if previous else body.conversation_id()
+
+
+async def prepare_start(
+    manager: RunManager, caller: Principal, body: ResponseRequest, key: str | None, previous: Run | None
+) -> Callable[[], Awaitable[StartedRun]]:
+    """Return what starts the run: with the decisions in the input, or with a new request."""
+    if decisions := body.approvals():
+        if previous is None:
+            raise InvalidParameter("previous_response_id", "Name the response that has asked for approval.")
+        return partial(answer_approvals, manager, caller, previous.id, decisions)
+    conversation_id = conversation_of(body, previous)
+    profile = await manager.profile_of(caller.tenant_id, body.agent_name)
+    request = replace(
+        body.translate(profile, conversation_id, manager.settings),
+        selection=await select_version(manager, caller, body.prompt, conversation_id),
+    )
+    return partial(continue_run, manager, caller, request, key, previous)
 
 
 @router.get(
