@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import httpx
 from chat_agent.settings import Settings
 from testkit.databases import query
+from testkit.live_server import NO_AUTHORITIES
 from testkit.sse import Event, documents, events
 
 T = TypeVar("T")
@@ -100,3 +101,16 @@ def everything_stored(settings: Settings) -> str:
     url = settings.database_url.get_secret_value()
     tables = query(url, "select tablename from pg_tables where schemaname = current_schema()")
     return str([query(url, f'select * from "{name}"') for (name,) in tables])  # noqa: S608  # names of tables
+
+
+@contextmanager
+def clients_with(token: str) -> Iterator[Callable[[str], httpx.Client]]:
+    """Return a function that opens a client of an address with this token; all are closed at the end."""
+    headers = {"Authorization": f"Bearer {token}"}
+    with ExitStack() as stack:
+
+        def client_at(url: str) -> httpx.Client:
+            client = httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_AUTHORITIES)
+            return stack.enter_context(client)
+
+        yield client_at

@@ -22,6 +22,7 @@ from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 
 from .billing_fake import Billing
+from .recorded_model import recording_model
 
 TENANT = uuid4()
 # Of the secrets of tenants.
@@ -392,16 +393,7 @@ def model_calls() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def recorded_model_url(model_calls: list[dict[str, Any]]) -> Iterator[str]:
     """Serve a model whose requests are recorded, for a module that returns this as its `model_url`."""
-    model = create_model()
-
-    @model.middleware("http")
-    async def record(request: Request, call_next: Any) -> Response:
-        if request.method == "POST" and request.url.path == "/v1/responses":
-            model_calls.append(json.loads(await request.body()))
-        response: Response = await call_next(request)
-        return response
-
-    with serving(model) as url:
+    with recording_model(model_calls) as url:
         yield url
 
 

@@ -14,15 +14,13 @@ from chat_agent.execution.compaction import store
 from chat_agent.execution.compaction.turns import part_to_summarize
 from chat_agent.guardrails.taint import is_untrusted
 from chat_agent.settings import Settings
-from fastapi import Request, Response
 from redis import Redis
-from sandbox.model import create_model
 from testkit.databases import query
 from testkit.eventually import until
-from testkit.live_server import serving
 
 from .client_helpers import CHAT, payloads_of, read_events, start_run
 from .conftest import OtherServices
+from .recorded_model import recording_model
 from .test_agent_definitions import published
 
 Person = Callable[..., httpx.Client]
@@ -40,18 +38,11 @@ def model_faults() -> list[int]:
 
 @pytest.fixture(scope="module")
 def model_url(model_calls: list[Call], model_faults: list[int]) -> Iterator[str]:
-    model = create_model()
+    def fault(call: Call) -> int | None:
+        is_summary = WRITES_SUMMARY in str(call.get("instructions"))
+        return model_faults.pop() if model_faults and is_summary else None
 
-    @model.middleware("http")
-    async def record(request: Request, call_next: Any) -> Response:
-        if request.method == "POST" and request.url.path == "/v1/responses":
-            model_calls.append(json.loads(await request.body()))
-            if model_faults and WRITES_SUMMARY in str(model_calls[-1].get("instructions")):
-                return Response(status_code=model_faults.pop())
-        response: Response = await call_next(request)
-        return response
-
-    with serving(model) as url:
+    with recording_model(model_calls, fault) as url:
         yield url
 
 

@@ -12,8 +12,6 @@ import pytest
 from chat_agent.agent_definitions.definition import AgentDefinition
 from chat_agent.direct_models import DirectModel
 from chat_agent.settings import Settings
-from fastapi import Request, Response
-from sandbox.model import create_model
 from testkit.eventually import until
 from testkit.live_server import serving
 
@@ -21,6 +19,7 @@ from .client_helpers import CHAT, RUNS, wait_until_finished
 from .conftest import OtherServices
 from .guardrails.test_guardrail_runs import CARD
 from .mcp_server import StatelessServer
+from .recorded_model import recording_model
 from .test_agent_definitions import AGENTS, published
 from .test_memories import add
 from .test_variables import AG_UI, COMPLETIONS, RESPONSES, UI, problem
@@ -235,18 +234,7 @@ APART = {"compaction", "visibility"}
 
 @pytest.fixture(scope="module")
 def model_url(model_calls: list[Json]) -> Iterator[str]:
-    model = create_model()
-
-    @model.middleware("http")
-    async def record(request: Request, call_next: Any) -> Response:
-        if request.method == "POST" and request.url.path == "/v1/responses":
-            model_calls.append(json.loads(await request.body()))
-            if model_calls[-1]["model"] == "broken":
-                return Response(status_code=503)
-        response: Response = await call_next(request)
-        return response
-
-    with serving(model) as url:
+    with recording_model(model_calls, lambda call: 503 if call["model"] == "broken" else None) as url:
         yield url
 
 

@@ -1,7 +1,6 @@
 """A dry run goes on where its process is lost, and nothing of it remains."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -22,7 +21,7 @@ from testkit.live_server import NO_AUTHORITIES
 from testkit.owned_rows import rows_with
 from testkit.service_process import ServiceProcess
 
-from .client_helpers import ENDLESS, RUNS, error_of
+from .client_helpers import ENDLESS, RUNS, clients_with, error_of
 from .test_agent_definitions import AGENTS, definition, publish, save
 from .test_dry_runs import dry_run
 from .test_durable import (  # noqa: F401  # fixtures
@@ -58,15 +57,8 @@ def _forget_calls(model_calls: list[dict[str, Any]]) -> None:
 def at(issuer: Issuer, tenant: UUID) -> Iterator[At]:
     """Return an author's client of any replica."""
     token = issuer.token(tenant_id=tenant, subject=f"user:{uuid4()}", role="admin")
-    with contextlib.ExitStack() as stack:
-
-        def client_for(url: str) -> httpx.Client:
-            headers = {"Authorization": f"Bearer {token}"}
-            return stack.enter_context(
-                httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_AUTHORITIES)
-            )
-
-        yield client_for
+    with clients_with(token) as client_at:
+        yield client_at
 
 
 @pytest.fixture

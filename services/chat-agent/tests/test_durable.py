@@ -27,6 +27,8 @@ from testkit.service_process import ServiceProcess
 from testkit.sse import Event, events
 from testkit.stopwatch import Stopwatch
 
+from .client_helpers import clients_with
+
 STREAM = "/api/v1/chat/stream"
 PAUSING = "Slowly [sandbox: tokens=60, pause-after=20]"
 # Two replicas, which ask two models, say different things; and the one that is lost comes to no end before.
@@ -89,15 +91,8 @@ def other(settings: Settings, marks: Path) -> Iterator[str]:
 def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
     """Return the same person's client of any replica."""
     token = issuer.token(tenant_id=TENANT, subject=ANN, role="member")
-    with contextlib.ExitStack() as stack:
-
-        def client_for(url: str) -> httpx.Client:
-            headers = {"Authorization": f"Bearer {token}"}
-            return stack.enter_context(
-                httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_AUTHORITIES)
-            )
-
-        yield client_for
+    with clients_with(token) as client_at:
+        yield client_at
 
 
 def started(client: httpx.Client, request: dict[str, Any], most: int) -> list[Event]:
