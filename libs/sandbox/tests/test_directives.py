@@ -31,8 +31,8 @@ async def whole(model: AsyncOpenAI, wire: str, text: str) -> object:
 
 
 async def last_call(calls: httpx.AsyncClient) -> dict[str, Any]:
-    found: dict[str, Any] = (await calls.get("/_sandbox/calls")).json()[-1]
-    return found
+    call: dict[str, Any] = (await calls.get("/_sandbox/calls")).json()[-1]
+    return call
 
 
 @WIRES

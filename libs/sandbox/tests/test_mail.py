@@ -27,9 +27,9 @@ async def test_the_official_client_sends_and_retrieves(sdk: None, mail: httpx.As
     sent = resend.Emails.send(
         HELLO | {"html": "<p>Welcome.</p>", "tags": [{"name": "kind", "value": "welcome"}]}
     )
-    found = resend.Emails.get(sent["id"])
-    assert found["subject"] == "Hello"
-    assert found["last_event"] == "delivered"
+    email = resend.Emails.get(sent["id"])
+    assert email["subject"] == "Hello"
+    assert email["last_event"] == "delivered"
     (stored,) = (await mail.get("/inbox", params={"to": "Ada@example.com"})).json()
     assert (stored["id"], stored["html"], stored["attempts"]) == (sent["id"], "<p>Welcome.</p>", 1)
 

@@ -23,10 +23,10 @@ def search() -> Iterator[Search]:
 
 
 def test_finds_the_page_that_has_most_of_the_words(search: Search) -> None:
-    found = search("capital of Austria").json()
-    assert found["results"][0]["url"] == "https://en.wikipedia.org/wiki/Vienna"
-    assert found["results"][0].keys() == {"title", "url", "content", "score", "raw_content"}
-    assert search("capital of Austria", max_results=1).json()["results"] == found["results"][:1]
+    results = search("capital of Austria").json()
+    assert results["results"][0]["url"] == "https://en.wikipedia.org/wiki/Vienna"
+    assert results["results"][0].keys() == {"title", "url", "content", "score", "raw_content"}
+    assert search("capital of Austria", max_results=1).json()["results"] == results["results"][:1]
     assert search("xyzzy").json()["results"] == []
 
 

@@ -75,8 +75,8 @@ def wrong(chaos: Any) -> Any:
         run = chaos.verification.RunRecord(
             run_client, log=received if log is None else log, **{**good, **more}
         )
-        found: dict[str, int] = chaos.checks.find_errors(run)
-        return found
+        errors: dict[str, int] = chaos.checks.find_errors(run)
+        return errors
 
     return look
 

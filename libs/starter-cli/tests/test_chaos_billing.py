@@ -59,8 +59,8 @@ async def test_finds_what_is_lost_open_doubled_and_missing(chaos: Any, database:
         for seq in (1, 3):
             await db.execute(text(PUBLISHED), {"tenant": tenant, "seq": seq})
     history = [{"id": name} for name in ("evt_done", "evt_open", "evt_undispatched", "evt_lost")]
-    found = await chaos.checks.webhooks(database, history)
-    assert {name: number for name, number in found.items() if number} == {
+    errors = await chaos.checks.webhooks(database, history)
+    assert {name: number for name, number in errors.items() if number} == {
         "webhooks lost": 1,
         "dispatches not completed": 1,
         "events without their dispatch": 1,
@@ -71,8 +71,8 @@ async def test_finds_what_is_lost_open_doubled_and_missing(chaos: Any, database:
 
 async def test_finds_usage_that_was_lost(chaos: Any, database: Database) -> None:
     records = [chaos.billing.make_record(number) for number in range(3)]
-    found = await chaos.checks.ledger(database, str(uuid4()), records)
-    assert found["usage records lost"] == 3
+    errors = await chaos.checks.ledger(database, str(uuid4()), records)
+    assert errors["usage records lost"] == 3
 
 
 def test_drops_some_events_doubles_some_and_keeps_the_rest(chaos: Any) -> None:

@@ -192,7 +192,7 @@ def test_the_callers_secrets_reach_nobody_else(layout: Layout, monkeypatch: pyte
     result = {service: environment.for_service(layout, service) for service in SERVICES}
     result["sandbox"] = environment.python_variables()
     result["gateway"] = environment.for_gateway(layout, "envoy")
-    knowing = {part: sorted(name for name in CALLERS if name in given) for part, given in result.items()}
+    knowing = {part: sorted(name for name in CALLERS if name in values) for part, values in result.items()}
     assert {part: names for part, names in knowing.items() if names} == {
         "chat-agent": ["AGENT_MODEL_DEFAULT", "OPENAI_API_KEY", "OPENAI_BASE_URL"],
         "notification": ["RESEND_API_KEY"],

@@ -79,15 +79,15 @@ def test_an_answer_that_does_not_begin_and_a_refused_connection_are_unhealthy() 
 
 
 def test_the_path_is_configurable() -> None:
-    asked: list[str] = []
+    requests: list[str] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        asked.append(handler.path)
+        requests.append(handler.path)
         answering(200)(handler)
 
     with serving(answer) as port:
         check(port, "/healthz")
-    assert asked == ["/healthz"]
+    assert requests == ["/healthz"]
 
 
 def cpu_seconds(*command: str | Path) -> float:

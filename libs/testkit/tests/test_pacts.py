@@ -87,8 +87,8 @@ async def borrowed(kit):
 
 
 def verify(app, issuer, root, **parts):
-    given = {"states": {"a book": a_book}, "events": {Borrowed.type: borrowed}, **parts}
-    return verify_provider(app, issuer, root=root, **given)
+    options = {"states": {"a book": a_book}, "events": {Borrowed.type: borrowed}, **parts}
+    return verify_provider(app, issuer, root=root, **options)
 
 
 async def read_a_book(root, title="Emma", scope="tools:read"):

@@ -47,8 +47,8 @@ def script() -> Any:
 @cache
 def samples() -> set[str]:
     """Find the samples that the repository shows; reading all of it takes more than a second."""
-    found: set[str] = script().samples()
-    return found
+    samples: set[str] = script().samples()
+    return samples
 
 
 def settings_class(service: str) -> type[ServiceSettings]:

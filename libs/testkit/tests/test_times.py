@@ -63,8 +63,8 @@ def times_of_service(service: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", services())
 def test_no_time_is_a_number(service):
-    found = times_of_service(service)
-    assert [name for name, type_ in found.items() if any(accepts(type_, number) for number in NUMBERS)] == []
+    times = times_of_service(service)
+    assert [name for name, type_ in times.items() if any(accepts(type_, number) for number in NUMBERS)] == []
 
 
 def test_finds_times_in_bodies_and_queries():

@@ -46,13 +46,13 @@ async def everything(auth: Any, operator: Any) -> Everything:
         "device token": ann["device"],
         **await of_mails(auth, ann),
     }
-    asked, code = await challenges(auth, ann)
-    for name, answer in asked.items():
+    answers, code = await challenges(auth, ann)
+    for name, answer in answers.items():
         tokens[f"challenge: {name}"] = answer["challenge"]
     clients, of_machines = await machines(auth, operator, ann)
     made_up = {kind.name: kind.token for kind in opaque_token()}
     others = {name: made_up[name] for name in ("API key that nobody was given", "token in an event")}
-    passkey = Authenticator().register(asked["new passkey"]["options"])
+    passkey = Authenticator().register(answers["new passkey"]["options"])
     return Everything({**tokens, "recovery code": code, **of_machines, **others}, clients, passkey)
 
 
@@ -100,14 +100,14 @@ async def challenges(auth: Any, ann: dict[str, Any]) -> tuple[dict[str, Any], st
     eve = await auth.somebody("eve@example.com")
     await auth.database.execute("update tenants set mfa_required = true where id = $1", eve["tenant_id"])
     access = ann["access_token"]
-    asked = {
+    answers = {
         "second factor": await challenged(auth, "dora@example.com"),
         "enrolment": (await auth.sign_in("eve@example.com")).json(),
         "passkey's sign-in": (await auth.post("passkeys/sign-in/options")).json(),
         "new passkey": (await auth.post("factors/passkeys/options", access)).json(),
         "step-up": (await auth.post("step-up/options", access)).json(),
     }
-    return asked, (app.codes or [])[0]
+    return answers, (app.codes or [])[0]
 
 
 async def machines(auth: Any, operator: Any, ann: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:

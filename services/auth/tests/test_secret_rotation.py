@@ -35,10 +35,10 @@ def change(start, variables):
     """A function that changes one variable."""
 
     async def of(name, value="what is set from now on", **more):
-        told = {**EVERYWHERE, **more}
+        common = {**EVERYWHERE, **more}
         old = variables[name] if isinstance(variables[name], str) else variables[name].get_secret_value()
-        both, changed = {**told, name: f"{value},{old}"}, {**told, name: value}
-        return Change(await start(**told), await start(**both), await start(**changed))
+        both, changed = {**common, name: f"{value},{old}"}, {**common, name: value}
+        return Change(await start(**common), await start(**both), await start(**changed))
 
     return of
 

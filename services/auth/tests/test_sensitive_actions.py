@@ -153,9 +153,9 @@ async def act_and_read_events(people, policy, actor, request):
     answer = await people.ask(actor, request)
     assert answer.is_success, answer.text
     if policy.audit:
-        found = await people.auth.audited(policy.audit)
-        assert len(found) > audited
-        assert found[-1]["actor"] == actor["user_id"]
+        rows = await people.auth.audited(policy.audit)
+        assert len(rows) > audited
+        assert rows[-1]["actor"] == actor["user_id"]
     if policy.email:
         assert len(await people.auth.mails(policy.email)) > mails
         assert policy.email_to

@@ -77,10 +77,10 @@ def signer(request):
 @pytest.fixture
 def making(signer):
     """How an operator makes keys."""
-    told = signer[1]
-    if not told:
+    operator = signer[1]
+    if not operator:
         return KeyFactory()
-    transit = TransitKeys(told["vault_addr"], lambda: told["vault_token"], "auth-access-tokens")
+    transit = TransitKeys(operator["vault_addr"], lambda: operator["vault_token"], "auth-access-tokens")
     return KeyFactory(first=transit.create_version, another=transit.create_version)
 
 
@@ -314,10 +314,10 @@ async def test_warns_outside_development_of_a_file_that_replicas_have_to_share(
     database, variables, path, caplog, is_file
 ):
     stores = {name: variables[name] for name in ("database_url", "redis_url")}
-    given = {name.lower(): value for name, value in production_settings("auth").items()} | stores
-    given |= {"auth_service_secrets": {"chat-agent": token_urlsafe()}}
-    given |= {"auth_key_storage_path": path if is_file else None}
-    async with running(create_app(Settings(**given, debug=False, run_workers=False, logging_sink="none"))):
+    values = {name.lower(): value for name, value in production_settings("auth").items()} | stores
+    values |= {"auth_service_secrets": {"chat-agent": token_urlsafe()}}
+    values |= {"auth_key_storage_path": path if is_file else None}
+    async with running(create_app(Settings(**values, debug=False, run_workers=False, logging_sink="none"))):
         assert ("signing keys are stored in a file" in caplog.text) == is_file
     async with database.begin() as session:
         await session.execute(delete(SigningKeyRing))
@@ -329,7 +329,7 @@ async def test_reads_the_database_once_for_many_unknown_keys_at_once(database, c
     await keys.start()
     queries = []
     event.listen(
-        database.engine.sync_engine, "before_cursor_execute", lambda *given: queries.append(given[2])
+        database.engine.sync_engine, "before_cursor_execute", lambda *arguments: queries.append(arguments[2])
     )
     refused = await asyncio.gather(*(keys.get(f"unknown{n}") for n in range(100)), return_exceptions=True)
     assert {type(one) for one in refused} == {InvalidToken}
@@ -390,14 +390,14 @@ async def test_tags_the_same_keys_alike_in_every_replica_and_not_to_be_guessed(s
 
 
 async def test_tells_libraries_where_the_keys_are(auth):
-    found = (await auth.public.get("/.well-known/openid-configuration")).json()
-    assert found["issuer"] == auth.settings.auth_issuer
-    assert found["jwks_uri"] == f"{auth.settings.auth_issuer}/.well-known/jwks.json"
-    assert found["id_token_signing_alg_values_supported"] == ["EdDSA"]
+    metadata = (await auth.public.get("/.well-known/openid-configuration")).json()
+    assert metadata["issuer"] == auth.settings.auth_issuer
+    assert metadata["jwks_uri"] == f"{auth.settings.auth_issuer}/.well-known/jwks.json"
+    assert metadata["id_token_signing_alg_values_supported"] == ["EdDSA"]
 
 
 async def test_refuses_no_token_while_keys_change(start, variables, path, signer):
-    service, operator = ({**told, "auth_key_storage_path": path} for told in signer)
+    service, operator = ({**values, "auth_key_storage_path": path} for values in signer)
     keys = SigningKeys.from_settings(Settings(**{**variables, **operator}))
     await keys.rotate()
     auth = await start(**service)
@@ -448,9 +448,9 @@ def test_explains_itself_on_the_command_line(variables, path, signer, monkeypatc
     overlap = Settings().overlap
     assert overlap.publish_lead == timedelta(days=1)
     assert [cli.main(["keys", "rotate"]) for _ in range(3)] == [0, 0, 1]
-    told = capsys.readouterr()
-    assert "already published" in told.err
-    active, following = told.out.splitlines()[-2:]
+    printed = capsys.readouterr()
+    assert "already published" in printed.err
+    active, following = printed.out.splitlines()[-2:]
     assert (active.split()[1], following.split()[1]) == ("active", "next")
     assert cli.main(["keys", "revoke", active.split()[0]]) == 0
     assert [cli.main(["keys", "revoke", kid]) for kid in ("unknown", "-unknown")] == [1, 1]
@@ -473,11 +473,11 @@ async def test_has_a_revoked_keys_tokens_refused_by_other_services_within_five_s
     for name, value in environment({**variables, **signer[1]}, path).items():
         monkeypatch.setenv(name, value)
     assert await asyncio.to_thread(cli.main, ["keys", "rotate"]) == 0
-    told = {**variables, **signer[0], "auth_key_storage_path": path}
+    values = {**variables, **signer[0], "auth_key_storage_path": path}
     auth = await start(**signer[0], auth_key_storage_path=path)
     held = await auth.somebody()
     common = {name: value for name, value in variables.items() if name in ServiceSettings.model_fields}
-    with serving(create_app(Settings(**told))) as url:
+    with serving(create_app(Settings(**values))) as url:
         settings = ServiceSettings(**{**common, "auth_jwks_url": f"{url}/.well-known/jwks.json"})
         app = create_service("notification", settings, routers=[router])
         async with running(app), client(app) as other:
@@ -504,6 +504,6 @@ def test_says_when_it_could_not_tell_the_services(variables, path, monkeypatch, 
     kid = capsys.readouterr().out.split()[0]
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     assert cli.main(["keys", "revoke", kid]) == 1
-    told = capsys.readouterr()
-    assert "Done, but Redis does not answer" in told.err
-    assert kid not in told.out
+    printed = capsys.readouterr()
+    assert "Done, but Redis does not answer" in printed.err
+    assert kid not in printed.out

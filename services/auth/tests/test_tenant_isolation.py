@@ -29,13 +29,13 @@ async def theirs(auth):
 
 async def test_every_route_that_takes_an_id_is_tested_here(auth):
     app = create_app(auth.settings)
-    asked = {
+    routes = {
         (method, route.path.removeprefix("/api/v1/auth/"))
         for route in every_route(app.routes)
         if route.path.startswith("/api/v1/auth/tenants") and "{" in route.path
         for method in route.methods or ()
     }
-    assert asked == OTHERS.keys()
+    assert routes == OTHERS.keys()
 
 
 @pytest.mark.parametrize(("method", "path"), OTHERS)

@@ -40,12 +40,12 @@ async def test_who_makes_a_tenant_owns_it_and_finds_it_among_their_own(auth):
 async def test_lists_tenants_page_by_page(auth):
     bundle = await auth.somebody()
     names = ["Ann's Bakery", *[(await another(auth, bundle, f"Number {n}"))["name"] for n in range(4)]]
-    found, query = [], "tenants?limit=2"
+    tenants, query = [], "tenants?limit=2"
     while query:
         page = (await auth.ask("GET", query, bundle)).json()
-        found += [one["name"] for one in page["items"]]
+        tenants += [one["name"] for one in page["items"]]
         query = page["next_cursor"] and f"tenants?limit=2&cursor={page['next_cursor']}"
-    assert found == names
+    assert tenants == names
 
 
 @pytest.mark.parametrize("path", ["tenants", "tenants/current/members", "tenants/current/invites"])
@@ -321,8 +321,8 @@ async def test_who_has_no_tenant_left_gets_one_when_they_sign_in(auth):
     answers = await asyncio.gather(*(auth.sign_in() for _ in range(5)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["tenant_id"] for answer in answers}) == 1
-    found = (await auth.ask("GET", "tenants/current", answers[0].json())).json()
-    assert (found["name"], found["role"]) == ("Ann", "owner")
+    tenant = (await auth.ask("GET", "tenants/current", answers[0].json())).json()
+    assert (tenant["name"], tenant["role"]) == ("Ann", "owner")
 
 
 async def test_switching_gives_a_session_in_the_other_tenant_and_ends_the_one_before(auth):

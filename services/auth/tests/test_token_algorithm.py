@@ -39,11 +39,11 @@ async def service(start, operator, tmp_path):
 async def test_writes_and_publishes_one_name(auth):
     token = (await auth.somebody())["access_token"]
     keys = (await auth.public.get("/.well-known/jwks.json")).json()["keys"]
-    found = (await auth.public.get("/.well-known/openid-configuration")).json()
+    metadata = (await auth.public.get("/.well-known/openid-configuration")).json()
     published = {key["alg"] for key in keys}
     assert (header_of(token)["alg"], published) == (ALGORITHM, {ALGORITHM})
-    assert found["id_token_signing_alg_values_supported"] == [ALGORITHM]
-    assert found["token_endpoint_auth_signing_alg_values_supported"] == ASSERTIONS
+    assert metadata["id_token_signing_alg_values_supported"] == [ALGORITHM]
+    assert metadata["token_endpoint_auth_signing_alg_values_supported"] == ASSERTIONS
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,8 +18,8 @@ UNLIMITED = {"auth_rate_limits": dict.fromkeys(RATE_LIMITS, 1_000_000)}
 async def test_no_body_costs_much(auth, start):
     service = await start(**UNLIMITED)
     assert len(all_routes_with_body(service.app)) > 30
-    found = [cost async for cost in costs(service.app, await callers(service))]
-    assert [cost for cost in found if cost.excess] == [], "\n".join(costs_table(found))
+    figures = [cost async for cost in costs(service.app, await callers(service))]
+    assert [cost for cost in figures if cost.excess] == [], "\n".join(costs_table(figures))
 
 
 async def test_every_list_mapping_and_text_has_a_maximum(auth):

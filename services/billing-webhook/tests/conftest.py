@@ -318,8 +318,12 @@ def settled(rows, until):
 
     async def wait(*statuses, number=1):
         async def check():
-            found = await rows(DISPATCHES)
-            return found if len(found) >= number and {row.status for row in found} <= set(statuses) else None
+            dispatches = await rows(DISPATCHES)
+            return (
+                dispatches
+                if len(dispatches) >= number and {row.status for row in dispatches} <= set(statuses)
+                else None
+            )
 
         return await until(check)
 

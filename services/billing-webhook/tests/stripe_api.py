@@ -67,17 +67,17 @@ class StripeApi:
             return JSONResponse({"data": self.lists.get(path, []), "next_page_url": None})
         if (listed := self.lists.get(path)) is not None:
             return JSONResponse({"object": "list", "data": listed, "has_more": False, "url": path})
-        found = self.objects.get(path.rpartition("/")[2])
-        if found is None:
+        fields = self.objects.get(path.rpartition("/")[2])
+        if fields is None:
             missing = {
                 "type": "invalid_request_error",
                 "code": "resource_missing",
                 "message": "No such object",
             }
             return JSONResponse({"error": missing}, 404)
-        expanded = EXPANDED & found.keys() & set(request.query_params.values())
-        expanded = {name: self.objects.get(found[name], found[name]) for name in expanded}
-        return JSONResponse({**found, **expanded})
+        expanded = EXPANDED & fields.keys() & set(request.query_params.values())
+        expanded = {name: self.objects.get(fields[name], fields[name]) for name in expanded}
+        return JSONResponse({**fields, **expanded})
 
 
 def with_stripe(settings: Settings, server: tuple[StripeApi, str]) -> Settings:

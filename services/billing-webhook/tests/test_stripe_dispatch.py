@@ -29,8 +29,10 @@ def settings(settings, stripe_server):
 @pytest.fixture
 def subscription_status(rows):
     async def status():
-        found = await rows("select status from subscriptions where stripe_subscription_id is not null")
-        return [row.status for row in found]
+        subscriptions = await rows(
+            "select status from subscriptions where stripe_subscription_id is not null"
+        )
+        return [row.status for row in subscriptions]
 
     return status
 
@@ -303,8 +305,8 @@ async def test_one_handler_that_fails_does_not_hold_up_another(
     )
 
     async def both():
-        found = {row.handler: row.status for row in await rows(DISPATCHES)}
-        return found == {"billing_sync": "completed", "entitlements": "dead"}
+        statuses = {row.handler: row.status for row in await rows(DISPATCHES)}
+        return statuses == {"billing_sync": "completed", "entitlements": "dead"}
 
     assert await until(both)
 

@@ -40,8 +40,8 @@ def run(database, settings, stripe_client):
 @pytest.fixture
 def status(rows):
     async def status():
-        found = await rows("select status from subscriptions where stripe_subscription_id = 'sub_1'")
-        return [row.status for row in found]
+        subscriptions = await rows("select status from subscriptions where stripe_subscription_id = 'sub_1'")
+        return [row.status for row in subscriptions]
 
     return status
 
@@ -137,20 +137,24 @@ async def test_stripe_says_that_it_failed_to_send_and_the_events_are_fetched(
 
 async def test_drift_is_reported_and_applied_only_on_request(api, customer, tenant, run, status, make_event):
     api.lists[SUBSCRIPTIONS] = [a_subscription().to_dict()]
-    [found] = await run(drift.reconcile)
-    assert (found.subscription_id, found.tenant_id, found.differences) == ("sub_1", tenant, ("not stored",))
+    [change] = await run(drift.reconcile)
+    assert (change.subscription_id, change.tenant_id, change.differences) == (
+        "sub_1",
+        tenant,
+        ("not stored",),
+    )
     assert await status() == []
     assert [each.is_applied for each in await run(drift.reconcile, is_applied=True)] == [True]
     assert await status() == ["active"]
     assert await run(drift.reconcile) == []
 
     api.lists[SUBSCRIPTIONS] = [a_subscription(status="past_due").to_dict()]
-    [found] = await run(drift.reconcile)
-    assert found.differences == ("status",)
+    [change] = await run(drift.reconcile)
+    assert change.differences == ("status",)
 
     api.lists[SUBSCRIPTIONS] = []
-    [found] = await run(drift.reconcile, is_applied=True)
-    assert (found.differences, found.is_applied, await status()) == (("ended",), True, ["canceled"])
+    [change] = await run(drift.reconcile, is_applied=True)
+    assert (change.differences, change.is_applied, await status()) == (("ended",), True, ["canceled"])
 
 
 async def test_a_customer_that_nobody_knows_is_drift_that_is_not_applied(api, run):
@@ -170,8 +174,8 @@ async def test_payloads_are_redacted_after_90_days_and_ids_stay(
             id=f"evt_{name}",
         )
     assert await schedule.redact_payloads(database) == 1
-    found = await rows("select id from stripe_events where payload is null")
-    assert [row.id for row in found] == ["evt_old"]
+    events = await rows("select id from stripe_events where payload is null")
+    assert [row.id for row in events] == ["evt_old"]
     assert (await post_event(make_event(id="evt_old"))).json()["duplicate"] is True
 
 

@@ -43,8 +43,8 @@ def customer(sandbox, tenant):
     """Return the tenant's one customer."""
 
     def find():
-        [found] = sandbox.customers_of(tenant)
-        return found
+        (one,) = sandbox.customers_of(tenant)
+        return one
 
     return find
 
@@ -54,8 +54,8 @@ def at_stripe(sandbox, customer):
     """Return the tenant's one subscription at Stripe."""
 
     def find():
-        [found] = sandbox.subscriptions(customer().id)
-        return found
+        (one,) = sandbox.subscriptions(customer().id)
+        return one
 
     return find
 

@@ -142,12 +142,12 @@ def guardrails() -> st.SearchStrategy[Json]:
 def output_schemas() -> st.SearchStrategy[Json]:
     """Schemas that can be strict, with any values."""
     number = st.sampled_from(NUMBERS)
-    said: dict[str, st.SearchStrategy[Any]] = {"description": texts(200), "default": JSON_VALUES}
+    annotations: dict[str, st.SearchStrategy[Any]] = {"description": texts(200), "default": JSON_VALUES}
     kinds = [
-        members({**said, "const": JSON_VALUES}, type=st.just("string")),
-        members({**said, "minimum": number, "maximum": number}, type=st.just("number")),
-        members({**said, "enum": st.lists(JSON_VALUES, min_size=1, max_size=3)}),
-        members(said, type=st.just("array"), items=members(said, type=st.just("boolean"))),
+        members({**annotations, "const": JSON_VALUES}, type=st.just("string")),
+        members({**annotations, "minimum": number, "maximum": number}, type=st.just("number")),
+        members({**annotations, "enum": st.lists(JSON_VALUES, min_size=1, max_size=3)}),
+        members(annotations, type=st.just("array"), items=members(annotations, type=st.just("boolean"))),
     ]
     properties = st.dictionaries(texts(60, least=1), st.one_of(kinds), max_size=4)
     return members({"description": texts(200)}, type=st.just("object"), properties=properties)

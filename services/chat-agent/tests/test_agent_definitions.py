@@ -214,13 +214,13 @@ def test_a_draft_is_nothing_to_roll_back_to(admin: httpx.Client) -> None:
 def test_what_cannot_be_published_is_named_by_its_path(
     admin: httpx.Client, members: Definition, path: str, message: str
 ) -> None:
-    found = problems(admin, "support", **members)
-    assert [*found] == [path]
-    assert message in found[path]
+    faults = problems(admin, "support", **members)
+    assert [*faults] == [path]
+    assert message in faults[path]
     save(admin, "support", **members)
     response = admin.post(f"{AGENTS}/support/publish", json={})
     assert error(response) == (422, "invalid_agent_definition")
-    assert response.json()["problems"] == [{"path": path, "message": found[path]}]
+    assert response.json()["problems"] == [{"path": path, "message": faults[path]}]
     assert admin.get(f"{AGENTS}/support").json()["stable"] is None
 
 
@@ -250,8 +250,8 @@ def test_handoffs_may_go_in_circles_and_calls_of_agents_may_not(admin: httpx.Cli
     published(admin, "second", handoffs=["first"])
     published(admin, "first", handoffs=["second"])
     published(admin, "third", as_tools=["first"])
-    found = problems(admin, "second", as_tools=["third"])
-    assert found == {"as_tools[0]": "The agent would call itself: second → third → first → second."}
+    faults = problems(admin, "second", as_tools=["third"])
+    assert faults == {"as_tools[0]": "The agent would call itself: second → third → first → second."}
     assert [*problems(admin, "second", handoffs=["first", "third"])] == ["handoffs[1]"]
 
 

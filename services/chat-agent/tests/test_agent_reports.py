@@ -51,8 +51,8 @@ def test_a_status_counts_the_runs_of_each_version(admin: httpx.Client, member: h
     code = fail(member, "support", "Hello [sandbox: error=401]")
     second = published(admin, "support", model="openai/sandbox-small", instructions="Two.")
     answers.append(chat(member, "support"))
-    found = report(admin)
-    newer, older = found["versions"]
+    page = report(admin)
+    newer, older = page["versions"]
     assert [(one["version"], one["digest"]) for one in (newer, older)] == [
         (2, second["stable"]["digest"]),
         (1, first["stable"]["digest"]),
@@ -61,15 +61,15 @@ def test_a_status_counts_the_runs_of_each_version(admin: httpx.Client, member: h
     assert older["failures"] == {"provider": 1}
     assert older["error_codes"] == {code: 1}
     assert (newer["runs"], newer["failed"], newer["failures"]) == (1, 0, {})
-    total = found["total"]
+    total = page["total"]
     assert (total["runs"], total["completed"], total["conversations"]) == (4, 3, 4)
     assert total["failures"] == {"provider": 1}
     for kind in ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"):
         assert total[kind] == sum(one["usage"][kind] for one in answers) == newer[kind] + older[kind]
     assert 0 <= total["duration_p50_ms"] <= total["duration_p95_ms"]
     assert total["last_used"] == newer["last_used"] > older["last_used"]
-    assert found["last_used"] == total["last_used"]
-    assert found["complete"]
+    assert page["last_used"] == total["last_used"]
+    assert page["complete"]
 
 
 def test_a_cost_that_is_not_known_is_null_and_counted(admin: httpx.Client, settings: Settings) -> None:
@@ -128,9 +128,9 @@ def test_a_report_of_too_many_runs_says_from_when_it_counts(
     for _ in range(3):
         chat(admin, "triage")
     monkeypatch.setattr(status, "MAX_RUNS", 2)
-    found = report(admin, "triage")
-    assert (found["total"]["runs"], found["complete"]) == (2, False)
-    assert found["since"] > (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    page = report(admin, "triage")
+    assert (page["total"]["runs"], page["complete"]) == (2, False)
+    assert page["since"] > (datetime.now(UTC) - timedelta(days=1)).isoformat()
 
 
 def test_a_tenant_sees_its_own_runs_and_members_no_cost(
@@ -187,20 +187,20 @@ def test_feedback_is_counted_by_version(person: Person, admin: httpx.Client, mem
     third = chat(admin, "support")["run_id"]
     say(admin, third, rating="up")
     path = f"{AGENTS}/support/feedback"
-    found = admin.get(path, params={"limit": 1}).json()
-    assert found["total"] == {
+    page = admin.get(path, params={"limit": 1}).json()
+    assert page["total"] == {
         "up": 1,
         "down": 2,
         "comments": 1,
         "corrections": 1,
         "reasons": {"incorrect": 2, "too_long": 1},
     }
-    newer, older = found["versions"]
+    newer, older = page["versions"]
     assert (newer["version"], newer["up"], newer["down"], newer["reasons"]) == (2, 1, 0, {})
     assert (older["version"], older["up"], older["down"]) == (1, 0, 2)
-    (entry,) = found["items"]
+    (entry,) = page["items"]
     assert (entry["run_id"], entry["version"], entry["comment"]) == (second, 1, "No.")
-    rest = admin.get(path, params={"limit": 1, "cursor": found["next_cursor"]}).json()
+    rest = admin.get(path, params={"limit": 1, "cursor": page["next_cursor"]}).json()
     assert [one["run_id"] for one in rest["items"]] == [first]
     assert rest["next_cursor"] is None
     assert admin.get(path, params={"rating": "up"}).json()["total"]["down"] == 0
@@ -217,9 +217,9 @@ def test_only_a_corrected_answer_is_read_with_its_question(
     say(member, answer["run_id"], rating="down", comment="No.")
     assert error_of(admin.get(path)) == (409, "correction_missing")
     say(member, answer["run_id"], rating="down", correction="It is 4.")
-    found = admin.get(path).json()
-    assert (found["message"], found["output"]) == ("What is 2 + 2?", answer["response"])
-    assert (found["agent"], found["earlier_messages"]) == ("triage", 0)
-    assert found["feedback"]["correction"] == "It is 4."
+    page = admin.get(path).json()
+    assert (page["message"], page["output"]) == ("What is 2 + 2?", answer["response"])
+    assert (page["agent"], page["earlier_messages"]) == ("triage", 0)
+    assert page["feedback"]["correction"] == "It is 4."
     assert error_of(member.get(path))[0] == 403
     assert error_of(person(uuid4(), role="owner").get(path)) == (404, "feedback_not_found")

@@ -75,9 +75,9 @@ LISTS: dict[str, tuple[str, Any, Any, list[Json]]] = {
 def test_lists_differ_by_their_elements(name: str) -> None:
     path, before, after, elements = LISTS[name]
     old, new = [{path: value} if value is not None else {} for value in (before, after)]
-    (found,) = changes_between(old, new)
+    (changes,) = changes_between(old, new)
     expected = change(path, before, after) | ({"elements": elements} if elements else {})
-    assert found.model_dump() == expected
+    assert changes.model_dump() == expected
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_digests_differ_by_the_order_of_properties_alone(one: Any, other: Any, i
 def test_variables_differ_by_name() -> None:
     before = {"variables": {"a": {}, "b": {"type": "integer"}}}
     after = {"variables": {"b": {"type": "number"}, "c": {}}}
-    found = {one.path: (one.before, one.after) for one in changes_between(before, after)}
-    assert found == {
+    changes = {one.path: (one.before, one.after) for one in changes_between(before, after)}
+    assert changes == {
         "variables.a": ({}, None),
         "variables.b.type": ("integer", "number"),
         "variables.c": (None, {}),

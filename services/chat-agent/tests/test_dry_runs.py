@@ -28,13 +28,13 @@ def test_the_draft_answers_and_nothing_is_stored(admin: httpx.Client) -> None:
     schema = {"type": "object", "properties": {"mood": {"type": "string"}}}
     draft = save(admin, "support", output_schema=schema)
     response = dry_run(admin)
-    found = response.json()
-    assert (found["calls"], found["agent"], found["text"][:8]) == ([], "support", '{"mood":')
-    assert found["model"]
-    assert found["usage"]["input_tokens"] > 0
-    assert "cost" in found["usage"]
+    body = response.json()
+    assert (body["calls"], body["agent"], body["text"][:8]) == ([], "support", '{"mood":')
+    assert body["model"]
+    assert body["usage"]["input_tokens"] > 0
+    assert "cost" in body["usage"]
     stored = admin.get(f"{RUNS}/{response.headers['Acme-Run-Id']}")
-    assert (stored.json()["status"], stored.json()["usage"]) == ("completed", found["usage"])
+    assert (stored.json()["status"], stored.json()["usage"]) == ("completed", body["usage"])
     version = {"name": "support", "number": 0, "digest": draft["digest"]}
     assert stored.json()["agent_versions"] == [version]
     assert "mood" not in stored.text
@@ -48,9 +48,9 @@ def test_the_first_call_of_a_tool_ends_it(admin: httpx.Client) -> None:
     written = definition(tools=tools, handoffs=["clerk", "triage"], as_tools=["clerk"])
     own = ("current_time", "forget_conversation", "ask_clerk")
     for name in (*own, "transfer_to_clerk", "transfer_to_triage"):
-        found = answer(admin, f"Now [sandbox: call={name}]", definition=written)
-        assert [call["name"] for call in found["calls"]] == [name]
-        assert (found["agent"], found["usage"]["requests"]) == ("support", 1)
+        body = answer(admin, f"Now [sandbox: call={name}]", definition=written)
+        assert [call["name"] for call in body["calls"]] == [name]
+        assert (body["agent"], body["usage"]["requests"]) == ("support", 1)
     assert error_of(admin.get(f"{AGENTS}/support")) == (404, "agent_not_found")
 
 

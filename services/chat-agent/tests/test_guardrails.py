@@ -275,8 +275,8 @@ async def test_masks_files_that_are_text_in_their_own_encoding(encoding: str) ->
 def test_every_preset_is_a_configuration(preset: str) -> None:
     config = GuardrailConfig.model_validate(from_setting(preset))
     for stage in STAGES:
-        found = getattr(config, stage).guardrails
-        assert len(found) == len(PRESETS[preset].get(stage, []))  # type: ignore[call-overload]
+        checks = getattr(config, stage).guardrails
+        assert len(checks) == len(PRESETS[preset].get(stage, []))  # type: ignore[call-overload]
 
 
 SAMPLES = {

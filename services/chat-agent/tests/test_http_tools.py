@@ -119,8 +119,8 @@ def test_the_tool_that_notes_memories_has_its_name_alone(admin: httpx.Client, se
     save_tool(admin, "remember", order_tool(server.url))
     tools = [{"name": "current_time"}, {"name": "remember"}]
     assert problems(admin, "support", tools=tools, memory={"read": True}) == {}
-    found = problems(admin, "support", tools=tools, memory={"write": True})
-    assert found == {"tools[1].name": "There is more than one tool called 'remember'."}
+    faults = problems(admin, "support", tools=tools, memory={"write": True})
+    assert faults == {"tools[1].name": "There is more than one tool called 'remember'."}
     save(admin, "support", tools=tools, memory={"write": True})
     response = admin.post(f"{AGENTS}/support/publish", json={})
     assert error_of(response) == (422, "invalid_agent_definition")
@@ -511,8 +511,8 @@ def test_what_a_definition_names_is_checked(
     assert unknown.keys() == {"tools[1].name"}
     assert "read_order" in unknown["tools[1].name"]
     for name, digest in (("read_order", other["digest"]), ("current_time", tool["digest"])):
-        found = problems(admin, "support", tools=[{"name": name, "digest": digest}])
-        assert found == {"tools[0].digest": f"The tool {name!r} has no such version."}
+        faults = problems(admin, "support", tools=[{"name": name, "digest": digest}])
+        assert faults == {"tools[0].digest": f"The tool {name!r} has no such version."}
 
 
 def test_a_tool_that_agents_use_is_not_deleted(admin: httpx.Client, server: TenantServer) -> None:

@@ -285,8 +285,8 @@ def test_a_tool_of_a_server_has_no_name_of_another_tool(admin: httpx.Client, url
     register(admin, urls["ours"], name="ask_my")
     published(admin, "my__echo")
     uses = [{"server": "ask_my"}]
-    found = problems(admin, "support", mcp=uses, as_tools=["my__echo"])
-    assert found == {"mcp[0]": "There is more than one tool called 'ask_my__echo'."}
+    faults = problems(admin, "support", mcp=uses, as_tools=["my__echo"])
+    assert faults == {"mcp[0]": "There is more than one tool called 'ask_my__echo'."}
     without = [{"server": "ask_my", "allow": ["pay"]}]
     assert problems(admin, "support", mcp=without, as_tools=["my__echo"]) == {}
 

@@ -128,10 +128,10 @@ def test_values_that_do_not_fit_are_refused_with_their_place(
 ) -> None:
     company(admin)
     send, place = WAYS_IN[path]
-    found = problem(response := send(member, "Hello", values))
-    assert (response.status_code, found["code"]) == (400, "invalid_variables")
-    assert found["param"] == f"{place}.{name}"
-    assert message in found.get("detail", found.get("message"))
+    document = problem(response := send(member, "Hello", values))
+    assert (response.status_code, document["code"]) == (400, "invalid_variables")
+    assert document["param"] == f"{place}.{name}"
+    assert message in document.get("detail", document.get("message"))
     assert member.get(RUNS).json()["items"] == []
 
 
@@ -157,11 +157,11 @@ def test_values_have_the_same_limits_everywhere(
     company(admin)
     send, place = WAYS_IN[path]
     response = send(member, "Hello", values)
-    found = problem(response)
+    document = problem(response)
     status = 400 if path.startswith("/v1") else 422
-    assert (response.status_code, found["code"]) == (status, "invalid_request")
-    places = [".".join(map(str, one["loc"])) for one in found.get("errors", [])] or [found["param"]]
-    assert all(place in one for one in places), found
+    assert (response.status_code, document["code"]) == (status, "invalid_request")
+    places = [".".join(map(str, one["loc"])) for one in document.get("errors", [])] or [document["param"]]
+    assert all(place in one for one in places), document
 
 
 class TestOpenAIClient:

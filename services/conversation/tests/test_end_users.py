@@ -31,8 +31,8 @@ def application(app, issuer) -> Application:
 async def test_conversations_are_listed_and_found_for_their_end_user_only(application, begin):
     conversation_id = await begin(application("alice"), SECRET)
     for path in (LIST, SEARCH):
-        [found] = (await application("alice").get(path)).json()["items"]
-        assert found["conversation_id"] == conversation_id
+        [item] = (await application("alice").get(path)).json()["items"]
+        assert item["conversation_id"] == conversation_id
         for other in (application("bob"), application()):
             assert (await other.get(path)).json()["items"] == []
 
@@ -159,8 +159,8 @@ async def test_refuses_a_name_that_is_none(application, name):
 
 async def test_a_header_may_name_an_end_user_in_any_language(application, begin):
     await begin(application("Zoë 上海".encode()), SECRET)
-    [found] = (await application("Zoë 上海".encode()).get(SEARCH)).json()["items"]
-    assert found["snippet"] == SECRET
+    [item] = (await application("Zoë 上海".encode()).get(SEARCH)).json()["items"]
+    assert item["snippet"] == SECRET
 
 
 def test_the_longest_name_is_an_id_that_services_pass_on():

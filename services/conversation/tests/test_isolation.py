@@ -138,9 +138,9 @@ async def test_lists_and_finds_only_ones_own(person, service, anns):
             conversation_id
         ]
 
-    found = "/internal/v1/search?query=secret"
-    assert (await service(tenant_id).get(found)).json()["items"] == []
-    assert len((await service(tenant_id, subject).get(found)).json()["items"]) == 1
+    search = "/internal/v1/search?query=secret"
+    assert (await service(tenant_id).get(search)).json()["items"] == []
+    assert len((await service(tenant_id, subject).get(search)).json()["items"]) == 1
 
 
 @named({**PUBLIC, **LISTS})

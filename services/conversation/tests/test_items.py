@@ -139,8 +139,8 @@ async def test_indexes_a_message_of_nothing_but_different_words(ann, items):
     words = " ".join(f"{number:x}" for number in range(40_000))
     assert (await ann.post(items, json={"items": [note("dictionary", words)]})).status_code == 200
 
-    found = await ann.get(f"{CONVERSATIONS}/search", params={"query": "3e8"})
-    assert "3e8" in found.json()["items"][0]["snippet"]
+    results = await ann.get(f"{CONVERSATIONS}/search", params={"query": "3e8"})
+    assert "3e8" in results.json()["items"][0]["snippet"]
 
 
 async def test_takes_an_item_of_a_million_characters(ann, items):

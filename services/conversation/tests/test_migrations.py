@@ -37,8 +37,8 @@ def test_what_is_there_already_is_counted(databases: Databases):
     )
     databases.alembic(SERVICE, url, lambda config: command.upgrade(config, "head"))
     assert [tuple(row) for row in query(url, "select conversations, bytes from usage")] == [(2, 2 * 3 * 21)]
-    found = query(url, "select item_count, byte_count from conversations")
-    assert {tuple(row) for row in found} == {(3, 3 * 21)}
+    counts = query(url, "select item_count, byte_count from conversations")
+    assert {tuple(row) for row in counts} == {(3, 3 * 21)}
 
 
 def test_refuse_a_database_that_is_newer_than_the_code(databases: Databases):

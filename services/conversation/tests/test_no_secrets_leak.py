@@ -25,7 +25,7 @@ async def test_logs_no_content_and_no_token(settings, issuer, captured_telemetry
         assert (await ann.post(f"{path}/{begun}/items", json={"items": changed})).status_code == 409
         assert (await ann.post(f"{path}/{begun}/items", json={"items": WORDS})).status_code == 422
         for asking, where in ((ann, f"{path}/search"), (inside, "/internal/v1/search")):
-            found = await asking.get(where, params={"query": "canary-words", "access_token": token})
-            assert len(found.json()["items"]) == 1
+            response = await asking.get(where, params={"query": "canary-words", "access_token": token})
+            assert len(response.json()["items"]) == 1
     assert captured_telemetry.instrumented_libraries >= {"fastapi", "sqlalchemy", "redis"}
     assert captured_telemetry.leaks(token, machine, WORDS, TITLE, "canary-words") == []

@@ -79,8 +79,8 @@ async def test_is_deleted_when_its_time_is_over(settings, person, tenant_id, beg
     await RetentionWorker(database, rules=retention_rules()).step()
     await database.close()
     ann = person(tenant_id, subject)
-    found = [(await ann.get(f"{LIST}/{one}")).status_code for one in (over, later, lasting)]
-    assert found == [404, 200, 200]
+    statuses = [(await ann.get(f"{LIST}/{one}")).status_code for one in (over, later, lasting)]
+    assert statuses == [404, 200, 200]
 
 
 async def test_a_service_deletes_a_conversation(service, tenant_id, begin_turn):

@@ -187,8 +187,8 @@ async def test_stores_and_returns_a_message_of_a_million_characters(turn, kind):
     answer = await first.client.put(first.path, json={"attempt": 1, "items": items})
 
     assert (answer.status_code, answer.json()["items"][0]["data"]) == (200, data)
-    found = (await first.client.get("/internal/v1/search", params={"query": "harbour"})).json()["items"]
-    assert [one["snippet"][:7] for one in found] == ["Harbour"]
+    results = (await first.client.get("/internal/v1/search", params={"query": "harbour"})).json()["items"]
+    assert [one["snippet"][:7] for one in results] == ["Harbour"]
 
 
 async def test_gives_data_back_as_it_came(turn):
@@ -432,8 +432,8 @@ class TestSupersede:
             str(edited.run_id),
             None,
         ]
-        found = await client.get("/api/v1/conversations/search", params={"query": "kiwis"})
-        assert found.json()["items"] == []
+        response = await client.get("/api/v1/conversations/search", params={"query": "kiwis"})
+        assert response.json()["items"] == []
 
     async def test_its_run_reads_what_it_has_superseded(self, turn):
         edited = turn()

@@ -13,8 +13,8 @@ def changed(settings, **values):
 async def test_no_body_costs_much(settings, issuer):
     async with running(create_app(settings)) as app:
         assert len(all_routes_with_body(app)) >= 5
-        found = [cost async for cost in costs(app, callers_of(issuer, app))]
-        assert [cost for cost in found if cost.excess] == [], "\n".join(costs_table(found))
+        figures = [cost async for cost in costs(app, callers_of(issuer, app))]
+        assert [cost for cost in figures if cost.excess] == [], "\n".join(costs_table(figures))
 
 
 async def test_every_list_mapping_and_text_has_a_maximum(settings):

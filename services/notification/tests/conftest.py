@@ -200,8 +200,12 @@ def row_of(rows: asyncpg.Connection) -> Callable[..., Awaitable[Any]]:
 
     async def reached(person: Person, **values: Any) -> Any:
         async def row() -> Any:
-            found = await rows.fetchrow("select * from deliveries where address = $1", person.email)
-            return found if found and all(found[name] == value for name, value in values.items()) else None
+            delivery = await rows.fetchrow("select * from deliveries where address = $1", person.email)
+            return (
+                delivery
+                if delivery and all(delivery[name] == value for name, value in values.items())
+                else None
+            )
 
         return await until_async(row)
 

@@ -22,11 +22,11 @@ FOLDER = Path(__file__).parents[1]
 
 def environment(settings):
     """Write settings down as the variables that they come from."""
-    given = settings.model_dump(exclude_none=True, exclude_defaults=True)
+    values = settings.model_dump(exclude_none=True, exclude_defaults=True)
     ports = {"port": free_port(), "internal_port": free_port()}
     variables = {
         name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in {**given, **ports}.items()
+        for name, value in {**values, **ports}.items()
     }
     return {**os.environ, **variables}
 

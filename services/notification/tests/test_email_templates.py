@@ -134,9 +134,9 @@ async def test_only_what_one_has_to_follow_has_a_link_and_it_leads_to_our_page(a
     for kind in KINDS:
         mail, token = await arrival(kind)
         links = [urlsplit(word) for word in mail["text"].split() if "://" in word]
-        found = [(link.netloc, link.path, parse_qs(link.query)) for link in links]
+        targets = [(link.netloc, link.path, parse_qs(link.query)) for link in links]
         expected = [("app.acme.test", PAGES[kind], {"token": [token]})] if kind in PAGES else []
-        assert found == expected, kind
+        assert targets == expected, kind
         assert mail["html"].count("href=") == len(links)
 
 
@@ -282,8 +282,10 @@ async def test_nothing_of_a_deleted_user_is_stored_once_the_farewell_is_sent(
     await publish_event({"user_id": user, "tenant_ids": [], "recipient": user}, type="auth.user.deleted.v1")
 
     async def left():
-        found = await rows.fetch("select template, address, payload, status from deliveries order by address")
-        return found if len(found) == 2 and not found[0]["address"] else None
+        deliveries = await rows.fetch(
+            "select template, address, payload, status from deliveries order by address"
+        )
+        return deliveries if len(deliveries) == 2 and not deliveries[0]["address"] else None
 
     bare, stored = await until(left)
     assert tuple(bare) == ("account_deleted", "", "{}", "sent")

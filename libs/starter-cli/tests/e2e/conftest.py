@@ -174,9 +174,9 @@ class Inbox:
     def token(self, to: str) -> str:
         """Wait for the mail to an address, and take out of it the token that proves that it arrived."""
         text = until(lambda: self.mails(to))[0]["text"]
-        found = re.search(r"token: (\S+)", text)
-        assert found, text
-        return found[1]
+        match = re.search(r"token: (\S+)", text)
+        assert match, text
+        return match[1]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -25,9 +25,9 @@ def ann(register: Callable[..., str], inbox: Inbox, someone: Callable[[], Person
 def token_of(inbox: Inbox, email: str, subject: str) -> str:
     """Wait for a mail, and take the token out of it."""
     mail = until(lambda: next((one for one in inbox.mails(email) if one["subject"] == subject), None))
-    found = re.search(r"token: (\S+)", mail["text"])
-    assert found, mail["text"]
-    return found[1]
+    match = re.search(r"token: (\S+)", mail["text"])
+    assert match, mail["text"]
+    return match[1]
 
 
 def reads(person: Person) -> int:

@@ -54,8 +54,8 @@ def test_cases_see_tools_handoffs_and_cost_and_a_baseline_what_got_worse(evals: 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1/1 ✓ time" in done.stderr
     assert "100.0% of 1 cases passed." in done.stdout
-    found = json.loads(report.read_text())
-    [stored], metadata = found["cases"], found["experiment_metadata"]
+    document = json.loads(report.read_text())
+    [stored], metadata = document["cases"], document["experiment_metadata"]
     assert stored["attributes"]["tools"] == ["current_time"]
     assert stored["attributes"]["agents"] == ["triage"]
     assert metadata["versions"][0].startswith("triage@")

@@ -23,8 +23,8 @@ def test_comes_back_by_itself(stack: Stack, neighbour: Person, killed: tuple[str
     url = f"{stack.gateway_url}/api/v1/runs/{run['id']}/events"
     token = neighbour.http.headers["Authorization"].removeprefix("Bearer ")
     received: list[dict[str, Any]] = []
-    with event_source(url, token, TYPES) as heard:
-        for one in heard:
+    with event_source(url, token, TYPES) as source:
+        for one in source:
             assert not one.get("isClosed"), one
             received.append(one)
             if len(received) == BEGINNING:

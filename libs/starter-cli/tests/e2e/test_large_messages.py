@@ -61,5 +61,5 @@ def test_a_message_of_900_000_characters_is_stored_and_found(owner: Person) -> N
     stored = owner.messages(answer["conversation_id"])
     assert stored[0]["content"] == message
     query = {"query": "lighthouses"}
-    found = owner.http.get("/api/v1/conversations/search", params=query).json()["items"]
-    assert answer["conversation_id"] in {one["conversation_id"] for one in found}
+    items = owner.http.get("/api/v1/conversations/search", params=query).json()["items"]
+    assert answer["conversation_id"] in {one["conversation_id"] for one in items}

@@ -34,9 +34,9 @@ COMMAND = [sys.executable, "-m", "starter_cli.app"]
 
 
 def inbox_of(run: "Runner") -> str:
-    found = re.search(r"^sandbox +(\S+)", run.said, re.MULTILINE)
-    assert found, run.said
-    return found[1]
+    match = re.search(r"^sandbox +(\S+)", run.said, re.MULTILINE)
+    assert match, run.said
+    return match[1]
 
 
 def stop(data: Path) -> subprocess.CompletedProcess[str]:

@@ -37,13 +37,13 @@ def refusal_of(answer: httpx.Response) -> tuple[int, str]:
 
 def judged_texts(calls: list[Json]) -> list[str]:
     """Return what judges were asked about, each text as it stood between its lines."""
-    found = []
+    texts = []
     for call in calls:
         if mark := re.search("two lines with ([0-9a-f]{16})", call["instructions"]):
             content = call["input"][0]["content"]
             text = content if isinstance(content, str) else content[0]["text"]
-            found.append(text.partition(f"{mark[1]}\n")[2].removesuffix(f"\n{mark[1]}"))
-    return found
+            texts.append(text.partition(f"{mark[1]}\n")[2].removesuffix(f"\n{mark[1]}"))
+    return texts
 
 
 TURNS = [message(role, f"Word {number}") for number in range(6) for role in ("user", "assistant")]
@@ -131,9 +131,9 @@ def test_the_output_of_a_callers_tool_is_judged_and_not_stored(
     unique = str(uuid4())
 
     def give(output: str) -> httpx.Response:
-        asked = {"role": "assistant", "content": None, "tool_calls": [CALL]}
-        given = {"role": "tool", "tool_call_id": "c1", "content": output}
-        return complete(member, message("user", "Shop"), asked, given, tools=[TOOL])
+        call_message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+        output_message = {"role": "tool", "tool_call_id": "c1", "content": output}
+        return complete(member, message("user", "Shop"), call_message, output_message, tools=[TOOL])
 
     assert give("It is open.").is_success
     assert refusal_of(give(f"{unique} {FLAGGED}")) == (400, "guardrail_triggered")

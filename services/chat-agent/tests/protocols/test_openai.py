@@ -427,8 +427,8 @@ class TestApprovals:
         notice = f"`forget_conversation` is called only when a person approves it (run {approval['run_id']})."
         assert whole.choices[0].message.content == notice
         chunks = client.chat.completions.create(model="triage", messages=messages, stream=True)
-        said = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
-        assert "`forget_conversation` is called only when a person approves it" in said
+        text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+        assert "`forget_conversation` is called only when a person approves it" in text
 
 
 class TestCancelling:
