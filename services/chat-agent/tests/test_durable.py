@@ -495,7 +495,7 @@ def test_the_outputs_of_a_clients_tools_outlive_a_killed_replica(
     second = at(lost.url).post("/v1/responses", json={**body, **more})
     run_id = str(UUID(second.json()["id"].removeprefix("resp_")))
     with here.stream("GET", f"/api/v1/runs/{run_id}/events") as answer:
-        next(event for event in events(answer.iter_lines()) if event.type == "message.delta")
+        next(event for event in events(answer) if event.type == "message.delta")
     lost.kill()
 
     def goes_on() -> bool:
