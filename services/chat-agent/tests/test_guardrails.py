@@ -1,6 +1,8 @@
 """What guardrails find in a text, in whatever pieces it arrives."""
 
 import base64
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from chat_agent.errors import GuardrailTriggered
 from chat_agent.guardrails.checks import checks_of
 from chat_agent.guardrails.config import PRESETS, STAGES, GuardrailConfig, from_setting
 from chat_agent.guardrails.messages import MessageGuard
+from chat_agent.guardrails.reading import Reading
 from chat_agent.guardrails.text_filter import TextFilter, filtered, filtered_arguments
 from chat_agent.schemas import Stage
 from hypothesis import given
@@ -337,3 +340,18 @@ def test_a_preset_masks_and_refuses_what_its_table_says(preset: str, stage: Stag
 def test_a_configuration_that_would_not_be_in_force_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         GuardrailConfig.model_validate(config)
+
+
+def measure(function: Callable[[], object]) -> float:
+    start = time.thread_time()
+    function()
+    return time.thread_time() - start
+
+
+def test_a_text_is_read_once_for_all_checks() -> None:
+    secrets = checks({"name": "Secret Keys", "config": {"threshold": "permissive"}})
+    text = "a\u200d " * 40_000
+    # Each check would read it again; of a machine that is busy, the least is nearest.
+    of_checks = min(measure(lambda: filtered(text, secrets * 20, "output")) for _ in range(5))
+    of_reading = min(measure(lambda: Reading.of(text)) for _ in range(5))
+    assert of_checks < 10 * of_reading

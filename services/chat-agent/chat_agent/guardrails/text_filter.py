@@ -1,7 +1,8 @@
 """Checks a text that arrives in pieces: what may belong to a match is held back until that is known."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -61,10 +62,10 @@ class CheckFilter:
         self._text = ""
         self._start = 0
 
-    def feed(self, text: str, *, is_last: bool = False) -> str:
+    def feed(self, text: str, read: Callable[[str], Reading], *, is_last: bool = False) -> str:
         """Add a piece; return what may be passed on. Raises GuardrailTriggered."""
         self._text += text
-        reading = Reading.of(self._text)
+        reading = read(self._text)
         passed: list[str] = []
         position = self._start
         while match := self._check.pattern.search(reading.text, position, partial=not is_last):
@@ -104,14 +105,17 @@ class TextFilter:
 
     def feed(self, text: str) -> str:
         """Add a piece; return what may be passed on. Raises GuardrailTriggered."""
-        for one in self._filters:
-            text = one.feed(text)
-        return text
+        return self._feed(text, is_last=False)
 
     def finish(self, text: str = "") -> str:
         """Add the last piece; return the rest. Raises GuardrailTriggered."""
+        return self._feed(text, is_last=True)
+
+    def _feed(self, text: str, *, is_last: bool) -> str:
+        # Most checks get what the one before got: that is read once, and not kept for longer.
+        read = lru_cache(1)(Reading.of)
         for one in self._filters:
-            text = one.feed(text, is_last=True)
+            text = one.feed(text, read, is_last=is_last)
         return text
 
 
