@@ -37,5 +37,5 @@ def statuses(person: Person) -> list[str]:
 
 
 def resume(stack: Stack) -> bool:
-    """Let the model go on."""
+    """Resume the model."""
     return httpx.post(f"{stack.sandbox_url}/_sandbox/resume", timeout=60, trust_env=False).is_success

@@ -143,7 +143,7 @@ def send(person: Callable[..., httpx.Client], url: str) -> Iterator[Send]:
 
 
 def all_ended(model: httpx.Client, waiting: Waiting) -> bool:
-    """Let the model go on; return whether all runs have ended."""
+    """Resume the model; return whether all runs have ended."""
     model.post("/resume")
     return {*waiting.statuses()} <= ENDED
 
