@@ -355,3 +355,11 @@ def test_a_text_is_read_once_for_all_checks() -> None:
     of_checks = min(measure(lambda: filtered(text, secrets * 20, "output")) for _ in range(5))
     of_reading = min(measure(lambda: Reading.of(text)) for _ in range(5))
     assert of_checks < 10 * of_reading
+
+
+@pytest.mark.parametrize("place", ["output", "input"])
+def test_many_unknown_members_are_one_error(place: str) -> None:
+    members = {f"u{number}": 1 for number in range(20_000)}
+    with pytest.raises(ValidationError) as error:
+        GuardrailConfig.model_validate({place: members})
+    assert error.value.error_count() < 10

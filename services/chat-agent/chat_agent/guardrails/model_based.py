@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
+from servicekit.schemas import BoundedModel
 
 from chat_agent.schemas import storable
 
@@ -14,7 +15,7 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterVali
 Details = Annotated[str, StringConstraints(min_length=1, max_length=MAX_DETAILS), AfterValidator(storable)]
 
 
-class Config(BaseModel):
+class Config(BoundedModel):
     """What one guardrail is configured with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
