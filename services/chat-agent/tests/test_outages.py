@@ -1,5 +1,6 @@
 """Redis, Postgres or the conversation service go away for a while, and come back: runs wait, and go on."""
 
+import logging
 import os
 import signal
 import time
@@ -214,6 +215,55 @@ def test_postgres_is_away_at_the_end_of_a_run(
         received = here.all()
         assert_is_whole(received, settings)
         assert there.all() == received
+
+
+@pytest.fixture
+def allow_writes(settings: Settings, postgres) -> Iterator[Callable[[bool], None]]:
+    """Return what sets whether sessions may write that begin from now on, as a failover does."""
+    name = make_url(settings.database_url.get_secret_value()).database
+
+    def allow(allowed: bool) -> None:
+        word = "off" if allowed else "on"
+        query(postgres.admin_url, f'alter database "{name}" set default_transaction_read_only = {word}')
+
+    yield allow
+    allow(True)
+
+
+def test_no_run_is_taken_over_after_postgres_took_no_writes(
+    proxied, settings: Settings, at, pool: ThreadPoolExecutor, allow_writes, resume_model
+) -> None:
+    proxy, own = proxied
+    with serving(create_app(own)) as one, serving(create_app(own)) as other:
+        here = asking(pool, at(one), PAUSING)
+        there = listening(pool, at(other), here.received[0].data["run_id"])
+        here.wait_for_events(BEGINNING)
+        with proxy.cut():
+            allow_writes(False)
+        # For longer than its lease.
+        wait(1.5 * LEASE)
+        with proxy.cut():
+            allow_writes(True)
+        resume_model()
+        received = here.all()
+        assert_is_whole(received, settings)
+        assert there.all() == received
+
+
+def test_who_claims_runs_waits_until_postgres_takes_writes(
+    settings: Settings, allow_writes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def was_logged(event: str) -> bool:
+        """Return whether this was logged by who claims runs, which writes nothing unless one is due."""
+        return (event, "takeover") in [(one.message, getattr(one, "worker", "")) for one in caplog.records]
+
+    allow_writes(False)
+    with serving(create_app(settings)):
+        until(lambda: was_logged("worker is held up"))
+        allow_writes(True)
+        until(lambda: was_logged("worker goes on"))
 
 
 def test_the_conversation_service_is_away_in_mid_run(

@@ -68,6 +68,8 @@ class RunClaimer(LoopWorker):
     async def step(self) -> float:
         """Claim runs that are due, and start them."""
         async with self._manager.lease_database.begin() as session:
+            # What fails here is followed by `begin`, and so by a delay: no lease could be renewed either.
+            await leases.require_writes(session)
             due_in = await leases.seconds_until_due(session)
         now, ttl = time.monotonic(), self._manager.lease.ttl.total_seconds()
         if now - self._expected_at > self._interval * 3:

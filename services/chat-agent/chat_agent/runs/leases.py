@@ -38,6 +38,8 @@ NEXT_DUE = text("""
             or exists(select from runs where status = 'waiting' and stop is not null))
     ) - now())
 """)
+# It locks nothing, and is refused where Postgres takes no writes.
+LOCK_NOTHING = text("select from runs limit 0 for update")
 HAS_QUEUED = text("""
     select exists(select from runs where conversation_id = :id and status = 'queued')
 """).bindparams(bindparam("id", type_=Uuid))
@@ -147,6 +149,11 @@ async def seconds_until_due(session: AsyncSession) -> float:
     """Return, at little cost, in how many seconds there may be a run to claim; endless without any run."""
     seconds = await session.scalar(NEXT_DUE)
     return math.inf if seconds is None else float(seconds)
+
+
+async def require_writes(session: AsyncSession) -> None:
+    """Raise DBAPIError where Postgres takes no writes, as during a failover."""
+    await session.execute(LOCK_NOTHING)
 
 
 async def claim_expired(session: AsyncSession, lease: Lease, limit: int) -> list[Run]:
