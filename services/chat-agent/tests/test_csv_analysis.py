@@ -7,6 +7,8 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -14,6 +16,8 @@ import pytest
 from chat_agent.agents.tools.csv_analysis import WORKER, run_worker
 from chat_agent.errors import ToolFailed
 from chat_agent.settings import IMAGES_AND_FILES, Settings
+from testkit.databases import query
+from testkit.eventually import until
 
 SALES = b"region;month;amount\nnorth;2026-01;10\nsouth;2026-01;30\nnorth;2026-02;20\n"
 DEFAULTS = {
@@ -35,6 +39,20 @@ for attempt in (socket.socket, lambda: open("/etc/hostname")):
         attempt()
     except OSError:
         print("denied")
+"""
+
+# It waits, and notes how many do so.
+COUNTING_WORKER = """
+import os, pathlib, sys, time
+folder = pathlib.Path({folder!r})
+own = folder / f"{{os.getpid()}}.running"
+own.touch()
+(folder / f"{{os.getpid()}}.count").write_text(str(len(list(folder.glob("*.running")))))
+sys.stdin.buffer.read()
+while not (folder / "go").exists():
+    time.sleep(0.01)
+own.unlink()
+print('{{"result": "done"}}')
 """
 
 
@@ -132,6 +150,12 @@ async def test_a_worker_that_dies_is_a_failed_call(monkeypatch: pytest.MonkeyPat
         await analyze()
 
 
+async def test_a_file_that_takes_too_much_memory_is_a_failed_call() -> None:
+    # A gibibyte as a table.
+    with pytest.raises(ToolFailed, match="too large"):
+        await analyze(b"a\n" + b"1\n" * 12_000_000, operation="describe")
+
+
 def test_the_worker_can_open_nothing() -> None:
     code = ASSERT_DENIED.format(path=str(WORKER))
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
@@ -154,6 +178,29 @@ def test_the_agent_analyzes_the_attached_file(person: Callable[..., httpx.Client
     url = f"data:text/csv;base64,{base64.b64encode(SALES).decode()}"
     answer = ask(person(uuid4()), filename="sales.csv", file_data=url)
     assert answer["output"].startswith("rows"), answer
+
+
+def test_few_files_are_analyzed_at_a_time(
+    person: Callable[..., httpx.Client],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(COUNTING_WORKER.format(folder=str(tmp_path)))
+    monkeypatch.setattr("chat_agent.agents.tools.csv_analysis.WORKER", worker)
+    url = f"data:text/csv;base64,{base64.b64encode(SALES).decode()}"
+    tenant = uuid4()
+    statement = "select count(*) from tool_calls join runs on runs.id = run_id where tenant_id = $1"
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, person(tenant), filename="a.csv", file_data=url) for _ in range(4)]
+        until(lambda: query(settings.database_url.get_secret_value(), statement, tenant)[0][0] == 4)
+        until(lambda: len(list(tmp_path.glob("*.running"))) == 2)
+        (tmp_path / "go").touch()
+        answers = [one.result() for one in asked]
+    assert [answer["output"] for answer in answers] == ["done"] * 4, answers
+    counts = [int(one.read_text()) for one in tmp_path.glob("*.count")]
+    assert (len(counts), max(counts)) == (4, 2)
 
 
 def test_the_agent_says_that_there_is_no_file(person: Callable[..., httpx.Client]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from agents import RunContextWrapper
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 from pydantic import Field
 
 from chat_agent.agents.tool import RunContext, tool
@@ -15,6 +17,8 @@ from chat_agent.errors import ToolFailed
 
 WORKER = Path(__file__).with_name("csv_worker.py")
 MEDIA_TYPES = ("text/csv", "application/csv", "application/vnd.ms-excel", "text/plain")
+# Of one process; each takes up to MEMORY_BYTES of `csv_worker`, for which the manifests have room.
+MAX_WORKERS = 2
 Columns = Annotated[list[str], Field(max_length=50)]
 
 
@@ -34,9 +38,6 @@ async def analyze_csv(  # noqa: PLR0913, PLR0917  # the parameters that the mode
 ) -> str:
     """Analyze the newest CSV file that the user has attached to this conversation. The result is CSV."""
     run = context.context
-    blob = await run.attachments.newest(run.conversation_id, MEDIA_TYPES)
-    if blob is None:
-        raise ToolFailed("There is no CSV file in this conversation. Ask the user to attach one.")
     request = {
         "operation": operation,
         "columns": columns,
@@ -46,13 +47,29 @@ async def analyze_csv(  # noqa: PLR0913, PLR0917  # the parameters that the mode
         "descending": descending,
         "limit": limit,
     }
-    answer = await run_worker(json.dumps(request).encode() + b"\n" + blob.content)
+    # Before the file is read: who waits holds none.
+    async with worker_limiter():
+        blob = await run.attachments.newest(run.conversation_id, MEDIA_TYPES)
+        if blob is None:
+            raise ToolFailed("There is no CSV file in this conversation. Ask the user to attach one.")
+        answer = await run_worker(json.dumps(request).encode() + b"\n" + blob.content)
     if "error" in answer:
         raise ToolFailed(answer["error"])
     return answer["result"]
 
 
 TOOLS = [analyze_csv]
+_limiter = RunVar[CapacityLimiter]("csv_workers")
+
+
+def worker_limiter() -> CapacityLimiter:
+    """Return what limits the workers of this process; a call's time limit includes its wait."""
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = CapacityLimiter(MAX_WORKERS)
+        _limiter.set(limiter)
+        return limiter
 
 
 async def run_worker(data: bytes) -> dict[str, str]:

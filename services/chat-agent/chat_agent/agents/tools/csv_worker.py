@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 CPU_SECONDS = 20
-MEMORY_BYTES = 4 * 1024**3
+MEMORY_BYTES = 512 * 1024**2
 SAMPLE = b"a,b,c,d\n1,2,x,2026-01-31\n3,4.5,y,2026-02-28\n"
 SEPARATORS = ",;\t|"
 SAMPLE_REQUEST = {
@@ -53,7 +53,8 @@ def deny_resources() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    # What it writes to, and not the addresses that polars reserves.
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
 
 
 def analyze(request: dict[str, Any], content: bytes) -> str:
