@@ -17,7 +17,7 @@ from chat_agent.agent_definitions.publishing import by_name, named
 from chat_agent.agent_definitions.schemas import AgentDocument, Application, Plan, PlannedAgent
 from chat_agent.agent_definitions.store import STABLE, Answering
 from chat_agent.agent_definitions.tables import StoredAgent
-from chat_agent.agent_definitions.validation import Surroundings, check_name, problems_of
+from chat_agent.agent_definitions.validation import Surroundings, problems_of
 from chat_agent.direct_models import DirectModels
 from chat_agent.documents import DefinitionProblem, digest_of
 from chat_agent.mcp_servers.registered import load_servers
@@ -50,7 +50,7 @@ async def apply(
 
 async def with_pinned_tools(session: AsyncSession, tenant_id: UUID, document: AgentDocument) -> AgentDocument:
     """Return a document that names the versions of tools; raises AgentAlreadyExists."""
-    check_name(document.name)
+    await store.check_name(session, tenant_id, document.name)
     definition = await pinned(session, tenant_id, document.definition)
     return document.model_copy(update={"definition": definition})
 

@@ -15,7 +15,7 @@ from chat_agent.agent_definitions.own_tools import own_tools, pinned
 from chat_agent.agent_definitions.schemas import Publication, Rollback
 from chat_agent.agent_definitions.store import CANARY, STABLE, Answering
 from chat_agent.agent_definitions.tables import StoredAgent, StoredVersion
-from chat_agent.agent_definitions.validation import Surroundings, check_name, problems_of
+from chat_agent.agent_definitions.validation import Surroundings, problems_of
 from chat_agent.direct_models import DirectModels
 from chat_agent.documents import DefinitionProblem
 from chat_agent.mcp_servers.registered import load_servers
@@ -28,7 +28,7 @@ async def check(
 
     Raises AgentAlreadyExists.
     """
-    check_name(name)
+    await store.check_name(session, tenant_id, name)
     others = by_name(await store.answering(session, tenant_id))
     servers = await load_servers(session, tenant_id, definition.mcp_servers)
     tools = await own_tools(session, tenant_id, [definition])

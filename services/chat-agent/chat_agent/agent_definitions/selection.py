@@ -69,6 +69,8 @@ class AgentSelector:
         self._database = database
         self._tools = ToolVersions(database)
         self._remembered: dict[str, AgentDefinition] = {}
+        # Read once: while the names in code are the same, no tenant gets another of them.
+        self._reserved_names: frozenset[tuple[UUID, str]] | None = None
 
     async def select(
         self,
@@ -81,24 +83,31 @@ class AgentSelector:
 
         `number`: the version of the agent itself, if that answers.
         """
-        if name in AGENTS:
-            return AgentSelection(name, versions_in_code([name]))
-        if tenant_id is None or not NAME.fullmatch(name):
-            return None
+        in_code = AgentSelection(name, versions_in_code([name])) if name in AGENTS else None
+        if tenant_id is None or not NAME.fullmatch(name) or name in await self._names_in_code(tenant_id):
+            return in_code
         selection = await self._reached(tenant_id, {name}, conversation_id, (name, number))
-        return replace(selection, name=name) if name in selection.definitions else None
+        return replace(selection, name=name) if name in selection.definitions else in_code
+
+    async def _names_in_code(self, tenant_id: UUID) -> Set[str]:
+        """Return the names that are of agents in code for a tenant: it keeps those that it had before."""
+        if self._reserved_names is None:
+            async with self._database.begin() as session:
+                self._reserved_names = await store.reserved_names(session)
+        return AGENTS.keys() - {name for tenant, name in self._reserved_names if tenant == tenant_id}
 
     async def names(self, tenant_id: UUID | None) -> list[str]:
         """List the agents that members of a tenant may start."""
         async with self._database.begin() as session:
             own = await store.published(session, tenant_id)
-        return [*AGENTS, *(one.name for one in own)]
+        return [*dict.fromkeys([*AGENTS, *(one.name for one in own)])]
 
     async def select_definition(
         self, tenant_id: UUID, name: str, definition: AgentDefinition
     ) -> AgentSelection:
         """Return a definition with all that it reaches, as it would be selected if it were published."""
-        others = await self._reached(tenant_id, {*definition.neighbours} - AGENTS.keys() - {name}, None)
+        in_code = await self._names_in_code(tenant_id)
+        others = await self._reached(tenant_id, {*definition.neighbours} - in_code - {name}, None)
         async with self._database.begin() as session:
             servers = await load_servers(session, tenant_id, definition.mcp_servers)
         tools = await self._tools.load(tenant_id, digests_of_tools([definition]))
@@ -119,6 +128,7 @@ class AgentSelector:
         """Return agents of a tenant and all that they reach."""
         chosen: dict[str, Answering] = {}
         code = set[str]()
+        in_code = await self._names_in_code(tenant_id)
         async with self._database.begin() as session:
             while open_:
                 answering = await store.answering(session, tenant_id, sorted(open_))
@@ -126,8 +136,8 @@ class AgentSelector:
                 found |= {one.name: one for one in answering if (one.name, one.number) == preferred}
                 chosen |= found
                 neighbours = {other for one in found.values() for other in one.definition.neighbours}
-                code |= neighbours & AGENTS.keys()
-                open_ = neighbours - AGENTS.keys() - chosen.keys()
+                code |= neighbours & in_code
+                open_ = neighbours - in_code - chosen.keys()
             definitions = {one.name: one.definition for one in chosen.values()}
             names = {name for one in definitions.values() for name in one.mcp_servers}
             servers = await load_servers(session, tenant_id, names)

@@ -14,6 +14,7 @@ from chat_agent import audit
 from chat_agent.agent_definitions.audit import AuditAction
 from chat_agent.agent_definitions.definition import AgentDefinition
 from chat_agent.agent_definitions.errors import (
+    AgentAlreadyExists,
     AgentInUse,
     AgentVersionNotFound,
     NoEarlierVersion,
@@ -23,7 +24,7 @@ from chat_agent.agent_definitions.errors import (
 from chat_agent.agent_definitions.own_tools import pinned
 from chat_agent.agent_definitions.schemas import MAX_AGENTS
 from chat_agent.agent_definitions.tables import Release, StoredAgent, StoredVersion
-from chat_agent.agent_definitions.validation import check_name
+from chat_agent.agents import AGENTS
 from chat_agent.errors import AgentNotFound
 
 STABLE, CANARY = "stable", "canary"
@@ -55,6 +56,21 @@ async def find(session: AsyncSession, caller: Principal, name: str) -> StoredAge
     if agent is None:
         raise AgentNotFound(f"This tenant has no agent of its own called {name!r}.")
     return agent
+
+
+async def check_name(session: AsyncSession, tenant_id: UUID | None, name: str) -> None:
+    """Raise AgentAlreadyExists for the name of an agent of the service, unless the tenant had it before."""
+    if name in AGENTS and (tenant_id, name) not in await reserved_names(session):
+        raise AgentAlreadyExists(f"There is an agent of the service called {name!r}. Choose another name.")
+
+
+async def reserved_names(session: AsyncSession) -> frozenset[tuple[UUID, str]]:
+    """Return the names of agents of the service that tenants had before, each with the tenant."""
+    query = select(StoredAgent.tenant_id, StoredAgent.name)
+    rows = await session.execute(
+        query.where(StoredAgent.name.in_([*AGENTS]), StoredAgent.deleted_at.is_(None))
+    )
+    return frozenset((tenant_id, name) for tenant_id, name in rows)
 
 
 async def find_version(session: AsyncSession, agent: StoredAgent, number: int) -> StoredVersion:
@@ -138,7 +154,7 @@ def definition_of(version: StoredVersion) -> AgentDefinition:
 
 async def find_or_create(session: AsyncSession, caller: Principal, name: str) -> StoredAgent:
     """Find an agent, or create it without a version; raises AgentAlreadyExists, TooManyAgents."""
-    check_name(name)
+    await check_name(session, caller.tenant_id, name)
     own = select(StoredAgent).filter_by(tenant_id=caller.tenant_id, deleted_at=None)
     agents = {agent.name: agent for agent in await session.scalars(own)}
     if name in agents:

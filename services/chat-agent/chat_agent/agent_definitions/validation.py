@@ -10,7 +10,6 @@ from agents import FunctionTool, UserError
 from agents.strict_schema import ensure_strict_json_schema
 
 from chat_agent.agent_definitions.definition import AgentDefinition, ToolUse, placeholders
-from chat_agent.agent_definitions.errors import AgentAlreadyExists
 from chat_agent.agent_definitions.tool_names import tool_name_problems
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
@@ -45,12 +44,6 @@ class Surroundings:
 def tools_by_name() -> dict[str, FunctionTool]:
     """Return the tools that definitions may name."""
     return {tool.name: tool for tools in TOOLS.values() for tool in tools}
-
-
-def check_name(name: str) -> None:
-    """Raise AgentAlreadyExists where a name is one of the service's agents."""
-    if name in AGENTS:
-        raise AgentAlreadyExists(f"There is an agent of the service called {name!r}. Choose another name.")
 
 
 def problems_of(name: str, definition: AgentDefinition, around: Surroundings) -> list[DefinitionProblem]:

@@ -24,7 +24,9 @@ async def list_agents(
     if include_internal and not allows(MANAGE, caller.role, caller.scopes):
         raise Forbidden(f"Internal agents are listed for those who have {MANAGE}.")
     own = await store.published(session, caller.tenant_id, include_internal=include_internal)
-    return [*map(to_agent_schema, AGENTS.values()), *map(to_own_agent_schema, own)]
+    names = {one.name for one in own}
+    in_code = [agent for name, agent in AGENTS.items() if name not in names]
+    return [*map(to_agent_schema, in_code), *map(to_own_agent_schema, own)]
 
 
 def to_agent_schema(agent: Agent[RunContext]) -> schemas.Agent:

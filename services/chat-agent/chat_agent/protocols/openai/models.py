@@ -50,9 +50,10 @@ def models_for(
     settings: Settings, catalogue: Catalogue, tenant_id: UUID | None, own: Iterable[Answering]
 ) -> list[Model]:
     """Return what a tenant may name as a model."""
+    by_name = {one.name: one for one in own}
     return [
-        *agents(settings, catalogue),
-        *own_agents(settings, catalogue, own),
+        *(one for one in agents(settings, catalogue) if one.id not in by_name),
+        *own_agents(settings, catalogue, by_name.values()),
         *direct_models(settings, catalogue, tenant_id),
     ]
 
