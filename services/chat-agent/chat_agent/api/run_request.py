@@ -146,13 +146,22 @@ async def mask_options(guard: MessageGuard, options: RunOptions) -> RunOptions:
 async def mask_tool(guard: MessageGuard, tool: ClientTool) -> ClientTool:
     """Return a tool of the caller with the masks of what models read of it; raises GuardrailTriggered."""
     await guard.require_clean(tool.name)
+    format_ = tool.input_format
+    if format_ and "definition" in format_:
+        format_ = {**format_, "definition": await guard.text(format_["definition"])}
     return tool.model_copy(
         update={
-            "description": await guard.text(tool.description),
+            "description": await mask_text(guard, tool.description),
+            "namespace_description": await mask_text(guard, tool.namespace_description),
             "parameters": await guard.json(tool.parameters),
-            "input_format": await guard.json(tool.input_format),
+            "input_format": format_,
         }
     )
+
+
+async def mask_text(guard: MessageGuard, text: str | None) -> str | None:
+    """Return a text, if there is one, with its masks; raises GuardrailTriggered."""
+    return None if text is None else await guard.text(text)
 
 
 async def with_stored_content(manager: RunManager, caller: Principal, request: RunRequest) -> RunRequest:

@@ -41,7 +41,7 @@ def function_tool(tool: ClientTool) -> FunctionTool:
     """Offer a tool of the caller to the model; the run stops at a call, as if it needed approval."""
     return FunctionTool(
         name=tool.name,
-        description=tool.description,
+        description=tool.model_description,
         params_json_schema=tool.parameters,
         on_invoke_tool=refuse_call,
         strict_json_schema=tool.is_strict,

@@ -39,7 +39,7 @@ def texts_of_options(options: RunOptions) -> Iterator[str]:
     """Yield what models read of options: values of variables, tools, and the schema of the answer."""
     yield from (f"[{name}] {value}" for name, value in options.variables.items())
     for tool in options.tools:
-        yield f"[tool {tool.name}] {tool.description} {orjson.dumps(tool.parameters).decode()}"
+        yield f"[tool {tool.name}] {tool.model_description} {orjson.dumps(tool.parameters).decode()}"
     if options.output is not None:
         yield f"[answer {options.output.name}] {orjson.dumps(options.output.json_schema).decode()}"
 

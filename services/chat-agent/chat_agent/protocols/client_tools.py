@@ -30,7 +30,7 @@ class FunctionFields(LenientModel):
         schema = self.parameters or {"type": "object", "properties": {}}
         check_schema(schema, f"{place}.parameters", is_strict=bool(self.strict), check=measure_schema)
         return ClientTool(
-            name=name, description=self.description or "", parameters=schema, is_strict=bool(self.strict)
+            name=name, description=self.description, parameters=schema, is_strict=bool(self.strict)
         )
 
 

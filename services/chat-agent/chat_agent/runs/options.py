@@ -1,5 +1,6 @@
 """What the caller of a run sets for its models: how they sample, how long and in what form they answer."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -44,14 +45,30 @@ class ClientTool(BaseModel):
 
     # What models call it.
     name: str
-    description: str = ""
+    # What its caller says of it, if anything; models read more: see `model_description`.
+    description: str | None = None
     parameters: dict[str, Any]
     is_strict: bool = False
     # What its caller calls it, in which namespace, where that differs.
     client_name: str | None = None
     namespace: str | None = None
-    # Of a custom tool, whose caller expects one text in place of arguments: what OpenAI calls its format.
+    namespace_description: str | None = None
+    # Of a custom tool, whose caller expects one text in place of arguments: what OpenAI calls its format;
+    # empty where its caller names none.
     input_format: dict[str, Any] | None = None
+
+    @property
+    def model_description(self) -> str:
+        """What models read of it: also what is said of its namespace, and the grammar of its input."""
+        parts = (self.namespace_description, self.description, grammar_rule(self.input_format or {}))
+        return "\n".join(part for part in parts if part)
+
+
+def grammar_rule(input_format: Mapping[str, Any]) -> str:
+    """Return the rule that models read in place of a grammar, and may fail to keep; nothing without one."""
+    if input_format.get("type") != "grammar":
+        return ""
+    return f"`input` has to match this grammar ({input_format['syntax']}):\n{input_format['definition']}"
 
 
 class RunOptions(BaseModel):

@@ -8,7 +8,12 @@ from uuid import uuid4
 import httpx
 import openai
 import pytest
+from chat_agent.main import create_app
+from chat_agent.settings import Settings
 from openai import OpenAI
+from testkit.live_server import serving
+
+from ..recorded_model import recording_model
 
 WEATHER: Any = {
     "name": "get_weather",
@@ -27,6 +32,18 @@ STOCK: Any = {
 }
 TOOLS: Any = [{"type": "function", "function": one} for one in (WEATHER, STOCK)]
 RESPONSE_TOOLS: Any = [{"type": "function", "strict": False, **one} for one in (WEATHER, STOCK)]
+GRAMMAR: Any = {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}
+QUERY: Any = {"type": "custom", "name": "query", "description": "Queries.", "format": GRAMMAR}
+STOCK_TOOL: Any = {"type": "function", "strict": False, **STOCK}
+DESCRIBED_TOOLS: Any = [
+    QUERY,
+    {"type": "custom", "name": "note", "format": GRAMMAR},
+    {"type": "custom", "name": "say", "description": "", "format": {"type": "text"}},
+    {"type": "custom", "name": "shout"},
+    {"type": "namespace", "name": "north", "description": "Up there.", "tools": [QUERY, STOCK_TOOL]},
+    {"type": "namespace", "name": "south", "description": "", "tools": [STOCK_TOOL]},
+    STOCK_TOOL,
+]
 ASK: Any = [{"role": "user", "content": "How is it? [sandbox: call=get_weather]"}]
 BOTH = "How is it? [sandbox: call=get_weather, call=get_stock]"
 REVIEW = "Review this Python function [sandbox: call=get_weather]"
@@ -347,6 +364,25 @@ class TestResponses:
         input_: Any = [*ASK, call.to_dict(), output]
         second = client.responses.create(model="triage", input=input_, tools=tools)
         assert "south__get_weather says: Fog" in second.output_text
+
+    def test_a_response_has_the_tools_as_they_were_sent_and_models_read_more(
+        self, settings: Settings, client: OpenAI
+    ) -> None:
+        calls: list[Any] = []
+        with (
+            recording_model(calls) as model,
+            serving(create_app(settings.model_copy(update={"openai_base_url": f"{model}/v1"}))) as url,
+        ):
+            other = client.with_options(base_url=f"{url}/v1")
+            with other.responses.stream(model="triage", input="Hello", tools=DESCRIBED_TOOLS) as stream:
+                received: list[Any] = [event.response for event in stream if hasattr(event, "response")]
+            received.append(other.responses.retrieve(received[0].id))
+            received.append(other.responses.create(model="triage", input="Hello", tools=DESCRIBED_TOOLS))
+        assert [[tool.to_dict() for tool in one.tools] for one in received] == [DESCRIBED_TOOLS] * 5
+        read = {tool["name"]: tool.get("description") or "" for tool in calls[0]["tools"]}
+        rule = "`input` has to match this grammar (lark):\nstart: /.+/"
+        assert (read["query"], read["north__query"]) == (f"Queries.\n{rule}", f"Up there.\nQueries.\n{rule}")
+        assert (read["note"], read["north__get_stock"], read["get_stock"]) == (rule, "Up there.", "")
 
     @pytest.mark.parametrize(
         ("tools", "param"),

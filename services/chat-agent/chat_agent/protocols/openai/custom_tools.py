@@ -6,7 +6,7 @@ import orjson
 from pydantic import Field
 
 from chat_agent.protocols.errors import InvalidParameter
-from chat_agent.protocols.requests import LenientModel, Text, join_text
+from chat_agent.protocols.requests import LenientModel, Text
 from chat_agent.runs.options import ClientTool
 
 SCHEMA = {
@@ -32,13 +32,14 @@ class InputFormat(LenientModel):
     syntax: Literal["lark", "regex"] | None = None
     definition: Text | None = Field(None, min_length=1)
 
-    def to_grammar(self, place: str) -> Grammar | None:
-        """Return the grammar; none for any text. Raises InvalidParameter."""
-        if self.type == "text" or self.grammar:
-            return self.grammar
-        if self.syntax is None or self.definition is None:
+    def to_format(self, place: str) -> dict[str, Any]:
+        """Return the form as Responses has it; raises InvalidParameter."""
+        grammar = self.grammar or self
+        if self.type == "text" and grammar is self:
+            return {"type": "text"}
+        if grammar.syntax is None or grammar.definition is None:
             raise InvalidParameter(place, "A grammar needs `syntax` and `definition`.")
-        return Grammar(syntax=self.syntax, definition=self.definition)
+        return {"type": "grammar", "syntax": grammar.syntax, "definition": grammar.definition}
 
 
 class CustomFields(LenientModel):
@@ -49,20 +50,14 @@ class CustomFields(LenientModel):
 
     def to_custom_tool(self, name: str, place: str) -> ClientTool:
         """Return the tool; raises InvalidParameter."""
-        grammar = self.format.to_grammar(f"{place}.format") if self.format else None
-        return custom_tool(name, self.description or "", grammar)
-
-
-def custom_tool(name: str, description: str, grammar: Grammar | None) -> ClientTool:
-    """Return a custom tool; models read its grammar, and may fail to keep it."""
-    format_: dict[str, Any] = {"type": "text"}
-    if grammar is not None:
-        format_ = {"type": "grammar", "syntax": grammar.syntax, "definition": grammar.definition}
-        rule = f"`input` has to match this grammar ({grammar.syntax}):\n{grammar.definition}"
-        description = join_text([description, rule])
-    return ClientTool(
-        name=name, description=description, parameters=SCHEMA, is_strict=True, input_format=format_
-    )
+        format_ = self.format.to_format(f"{place}.format") if self.format else {}
+        return ClientTool(
+            name=name,
+            description=self.description,
+            parameters=SCHEMA,
+            is_strict=True,
+            input_format=format_,
+        )
 
 
 def arguments_of(input: str) -> str:

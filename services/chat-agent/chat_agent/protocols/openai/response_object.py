@@ -62,7 +62,7 @@ def choice_of(options: RunOptions) -> str | Json:
 
 
 def tools_of(tools: Sequence[ClientTool]) -> list[Json]:
-    """Return the client's tools; those of a namespace are in it."""
+    """Return the tools as the client has sent them; those of a namespace are in it."""
     output: list[Json] = []
     namespaces: dict[str, Json] = {}
     for tool in tools:
@@ -70,7 +70,8 @@ def tools_of(tools: Sequence[ClientTool]) -> list[Json]:
             output.append(tool_of(tool))
             continue
         if tool.namespace not in namespaces:
-            group: Json = {"type": "namespace", "name": tool.namespace, "description": "", "tools": []}
+            named = {"type": "namespace", "name": tool.namespace}
+            group: Json = {**named, **described(tool.namespace_description), "tools": []}
             namespaces[tool.namespace] = group
             output.append(group)
         namespaces[tool.namespace]["tools"].append(tool_of(tool))
@@ -81,15 +82,20 @@ def tool_of(tool: ClientTool) -> Json:
     """Return a tool of the client, by the name that it has there."""
     name = tool.client_name or tool.name
     if tool.input_format is not None:
-        named = {"type": "custom", "name": name, "description": tool.description}
-        return {**named, "format": tool.input_format}
+        format_ = {"format": tool.input_format} if tool.input_format else {}
+        return {"type": "custom", "name": name, **described(tool.description), **format_}
     return {
         "type": "function",
         "name": name,
-        "description": tool.description,
+        **described(tool.description),
         "parameters": tool.parameters,
         "strict": tool.is_strict,
     }
+
+
+def described(description: str | None) -> Json:
+    """Return the member that describes a tool or a namespace, if its client describes it."""
+    return {} if description is None else {"description": description}
 
 
 def text_of(options: RunOptions) -> Json:

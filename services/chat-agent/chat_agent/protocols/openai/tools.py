@@ -8,7 +8,7 @@ from chat_agent.models import Run
 from chat_agent.protocols.client_tools import MAX_TOOLS, FunctionFields, NamedFunction, ToolName
 from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
 from chat_agent.protocols.openai.custom_tools import CustomFields, input_of
-from chat_agent.protocols.requests import LenientModel, Name, Parts, join_text
+from chat_agent.protocols.requests import LenientModel, Name, Parts
 from chat_agent.runs.options import ClientTool
 
 MAX_NAME = 64
@@ -96,8 +96,8 @@ class ResponseTool(NamedTool):
         for index, one in enumerate(self.tools):
             inner = f"{place}.tools[{index}]"
             tool = one.to_tool(inner)
-            described = join_text([self.description or "", tool.description])
-            tool = tool.model_copy(update={"namespace": self.name, "description": described})
+            names = {"namespace": self.name, "namespace_description": self.description}
+            tool = tool.model_copy(update=names)
             yield inner, for_models(tool, inner)
 
 
