@@ -9,6 +9,7 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from notification import resend_mailer
 from notification.main import create_app
 from notification.settings import Settings
 from pydantic import SecretStr
@@ -24,6 +25,14 @@ from .directory import Directory
 
 SEALING_KEY = "c2l4dGVlbi1ieXRlcy1hbmQtc2l4dGVlbi1tb3JlLi4"
 API_KEY = "re_for_these_tests"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _busy_machine_of_notification() -> Iterator[None]:
+    """Allow the mail server as long as a busy machine takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resend_mailer, "TIMEOUT", httpx.Timeout(60))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -40,14 +40,16 @@ async def test_logs_tell_of_every_mail_and_show_neither_address_nor_token(
 
 
 async def test_the_database_holds_the_token_sealed_and_only_until_it_is_sent(
-    settings, sign_up, row_of, mailed, post_office
+    settings, sign_up, rows, row_of, post_office
 ):
-    await post_office.fail(500)
+    await post_office.fail(500, retry_after=3600)
     person = await sign_up()
     async with running(create_app(settings)):
-        waiting = await row_of(person, status="queued")
+        waiting = await row_of(person, last_error="application_error")
         assert waiting["sealed_token"] == person.sealed
         assert person.token not in str(waiting)
+    await rows.execute("update deliveries set due_at = now()")
+    async with running(create_app(settings)):
         sent = await row_of(person, status="sent")
     assert sent["sealed_token"] is None
     assert person.sealed not in str(sent)

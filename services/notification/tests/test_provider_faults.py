@@ -64,11 +64,14 @@ async def test_an_answer_that_is_lost_does_not_make_two_mails(app, sign_up, row_
     assert (row["provider_id"], mail["attempts"]) == (mail["id"], 2)
 
 
-async def test_a_mail_that_reads_differently_by_now_is_not_sent_again(settings, sign_up, row_of, post_office):
-    await post_office.fail(500, accepted=True)
+async def test_a_mail_that_reads_differently_by_now_is_not_sent_again(
+    settings, sign_up, rows, row_of, post_office
+):
+    await post_office.fail(500, accepted=True, retry_after=3600)
     person = await sign_up()
     async with running(create_app(settings)):
         await row_of(person, last_error="application_error")
+    await rows.execute("update deliveries set due_at = now()")
     moved = settings.model_copy(update={"app_public_url": "https://new.acme.test"})
     async with running(create_app(moved)):
         await row_of(person, status="sent")
@@ -180,7 +183,7 @@ async def test_nothing_is_tried_for_longer_than_the_provider_can_tell_a_repetiti
 async def test_a_mail_on_its_way_is_seen_through_when_the_service_stops(
     settings, sign_up, row_of, post_office, until
 ):
-    await post_office.fail(503, accepted=True, delay=0.5, retry_after=0)
+    await post_office.fail(503, accepted=True, delay=0.5, retry_after=3600)
     person = await sign_up()
     async with running(create_app(settings)):
         await until(lambda: post_office.mails(person.email))
