@@ -11,6 +11,7 @@ from billing_webhook import entitlement_versions
 from billing_webhook.main import create_app
 from billing_webhook.models import Subscription
 from billing_webhook.settings import Settings
+from billing_webhook.stripe_events import retries
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from servicekit.database import Database
@@ -331,8 +332,10 @@ def settled(rows, until):
 
 
 @pytest.fixture
-def hurry(app, execute):
-    """Advance the time to the next attempt."""
+def hurry(app, execute, monkeypatch):
+    """Advance the time to the next attempt, which does not come by itself while a test stands still."""
+    monkeypatch.setattr(retries, "SHORT_PAUSES", (3600.0,) * len(retries.SHORT_PAUSES))
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 3600.0)
 
     async def hurry():
         await execute(

@@ -148,7 +148,7 @@ async def test_many_streams_share_one_reader_of_redis(announced, tenant, redis, 
             await stack.enter_async_context(reading(open_client(url, tenant, subject=f"user:{uuid4()}")))
             for _ in range(6)
         ]
-        assert await redis.pubsub_numsub(CHANNEL) == [(CHANNEL.encode(), 1)]
+        await until_async(lambda: has_subscriber(redis))
         await commit(announced, tenant, Noted(text="for all"))
         assert [(await stream.event()).id for stream in streams] == [1] * 6
 

@@ -326,9 +326,11 @@ async def test_what_was_stored_before_the_process_died_is_processed_by_the_next(
 
 
 async def test_two_replicas_process_a_customers_events_one_after_the_other(
-    settings, api, tenant, execute, app, post_event, make_event, settled, rows
+    settings, api, tenant, execute, app, post_event, make_event, settled, rows, until
 ):
     """The lease of a customer is what an advisory lock would be, and it is held while Stripe answers, too."""
+    # The job before this one compares subscriptions, and would read them from Stripe meanwhile.
+    await until(lambda: rows("select * from stripe_cursors where name = 'payloads'"))
     customers = ["cus_1", "cus_2", "cus_3"]
     for number, customer in enumerate(customers, 1):
         await execute(MAP_CUSTOMER.replace("'cus_1'", f"'{customer}'"), tenant=uuid4())

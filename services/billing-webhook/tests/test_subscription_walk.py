@@ -103,7 +103,7 @@ class World:
                 commands = select(func.count()).where(Command.state == "pending")
                 return (await db.scalar(left) or 0) + (await db.scalar(commands) or 0)
 
-        until(lambda: self.in_database(unfinished) == 0, 30, interval=0.2)
+        until(lambda: self.in_database(unfinished) == 0, interval=0.2)
 
     def process_again(self, tenant: str) -> None:
         """Have every event of a tenant processed once more."""
