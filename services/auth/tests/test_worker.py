@@ -1,10 +1,9 @@
-from typing import Any
-
 import pytest
 from auth.worker import STREAM_READERS, ExpiryWorker, workers
 from redis.asyncio import Redis
 from servicekit.app import Resources
 from servicekit.events.outbox import ReceivedEvent
+from testkit.eventually import until_async
 
 
 @pytest.fixture
@@ -16,9 +15,12 @@ async def redis(redis_url):
 async def test_sends_events_to_the_stream_that_others_read(auth, start, redis):
     await auth.register(display_name="Ann")
     await start(run_workers=True)
-    entries: list[Any] = []
-    while len(entries) < 3:
-        [(_, entries)] = await redis.xread({"events:auth": "0"}, block=10_000)
+
+    async def all_are_sent() -> bool:
+        return int(await redis.xlen("events:auth")) == 3
+
+    await until_async(all_are_sent)
+    entries = await redis.xrange("events:auth")
     created, event, email = [ReceivedEvent.decode(fields) for _, fields in entries]
     assert (created.type, created.data) == ("auth.tenant.created.v1", {"tenant_id": str(event.tenant_id)})
     assert (event.type, event.source) == ("auth.user.registered.v1", "acme/auth")

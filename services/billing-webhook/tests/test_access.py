@@ -9,6 +9,7 @@ from billing_webhook.models import Subscription
 from billing_webhook.subscriptions import sync
 from billing_webhook.subscriptions.access_worker import POLL_SECONDS, AccessWorker
 from servicekit.database import Database
+from testkit.eventually import time_limit
 
 from .stripe_objects import NOW, a_subscription, an_invoice
 
@@ -167,7 +168,8 @@ async def test_a_payment_that_fails_wakes_the_worker(settings, tenant):
         await sync.apply_subscription(db, tenant, a_subscription(status="past_due", latest_invoice=unpaid))
     await database.close()
     # Long before it would look by itself.
-    await asyncio.wait_for(worker.idle(POLL_SECONDS), POLL_SECONDS / 4)
+    async with time_limit(POLL_SECONDS / 4):
+        await worker.idle(POLL_SECONDS)
 
 
 async def test_what_came_due_while_the_service_was_down_is_published_once_by_all_replicas(
