@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 
 import agents
 from servicekit.auth.tokens import Principal
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.budgets import CallReservation
 from chat_agent.clients.billing import RunRef
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.direct_models import Endpoint, find_model
 from chat_agent.errors import ModelNotFound
 from chat_agent.events import publish_call
@@ -126,12 +127,11 @@ class PlainCall:
         if not usage.models:
             return
 
-        async def write() -> None:
-            async with self._manager.database.begin() as session:
-                # It belongs to no conversation; the id says so by being the call's own.
-                publish_call(session, self._ref, self._ref.id, usage, self._started_at)
+        async def publish(session: AsyncSession) -> None:
+            # It belongs to no conversation; the id says so by being the call's own.
+            publish_call(session, self._ref, self._ref.id, usage, self._started_at)
 
-        await retry_database(write)
+        await retry_transaction(self._manager.database, publish)
 
 
 def first_model(settings: Settings, tenant_id: UUID | None, endpoint: Endpoint) -> str:

@@ -10,11 +10,12 @@ from uuid import UUID
 
 from agents.run_config import CallModelData, ModelInputData
 from servicekit.database import Database
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.attachments import store
 from chat_agent.attachments.store import digests_in
 from chat_agent.attachments.uploads import AUDIO_FORMATS, FILE_ID, PREFIX, Blob
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 
 MEMBERS = {"input_image": "image_url", "input_file": "file_data"}
 
@@ -39,22 +40,18 @@ class AttachmentReader:
 
     async def newest(self, conversation_id: UUID, media_types: Sequence[str]) -> Blob | None:
         """Return the newest attachment of a conversation that has one of the media types, if any."""
-
-        async def load() -> Blob | None:
-            async with self.database.begin() as session:
-                return await store.newest(session, self.tenant_id, self.user_id, conversation_id, media_types)
-
-        return await retry_database(load)
+        return await retry_transaction(
+            self.database, store.newest, self.tenant_id, self.user_id, conversation_id, media_types
+        )
 
     async def _read(self, digests: Sequence[str]) -> None:
-        async def load() -> list[Blob]:
-            async with self.database.begin() as session:
-                sizes = await store.sizes(session, self.tenant_id, self.user_id, digests)
-                fitting = fitting_into(self.room, digests, sizes)
-                return await store.load(session, self.tenant_id, self.user_id, fitting)
+        async def load(session: AsyncSession) -> list[Blob]:
+            sizes = await store.sizes(session, self.tenant_id, self.user_id, digests)
+            fitting = fitting_into(self.room, digests, sizes)
+            return await store.load(session, self.tenant_id, self.user_id, fitting)
 
         self._urls.update(dict.fromkeys(digests))
-        for blob in await retry_database(load):
+        for blob in await retry_transaction(self.database, load):
             self.room -= len(blob.content)
             self._urls[blob.sha256] = await asyncio.to_thread(data_url, blob)
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.budgets import BUDGET
 from chat_agent.clients.billing import RunRef
-from chat_agent.clients.retry import DatabaseOutage, retry_database
+from chat_agent.clients.retry import DatabaseOutage, retry_transaction
 from chat_agent.errors import InternalError, Superseded
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventStore, EventType
@@ -88,11 +89,7 @@ class ActiveRun:
         """Store that an answer was cut, before the answer: the next attempt must not request another."""
         if self.meter.is_truncated != self.run.is_truncated:
             self.run.is_truncated = self.meter.is_truncated
-            await retry_database(self._store_truncation)
-
-    async def _store_truncation(self) -> None:
-        async with self._database.begin() as session:
-            await leases.store_truncation(session, self.run)
+            await retry_transaction(self._database, leases.store_truncation, self.run)
 
     async def checkpoint(self) -> None:
         """Store the usage so far; a final answer is stored together with the end of the run."""
@@ -113,15 +110,16 @@ class ActiveRun:
         timeout_seconds = self._settings.approval_timeout_seconds
         partial = self._attempt.outcome(RunStatus.WAITING, None)
         await self._flush()
-
-        async def commit() -> bool:
-            async with self._database.begin() as session:
-                expires_in = timedelta(seconds=timeout_seconds)
-                return await approvals.suspend(
-                    session, self.run, partial, interruption.state, expires_in, interruption.approvals
-                )
-
-        if not await retry_database(commit):
+        is_suspended = await retry_transaction(
+            self._database,
+            approvals.suspend,
+            self.run,
+            partial,
+            interruption.state,
+            timedelta(seconds=timeout_seconds),
+            interruption.approvals,
+        )
+        if not is_suspended:
             return
         # The log must outlive the wait, and then be readable for as long as that of any run.
         self.log.ttl_seconds += timeout_seconds
@@ -139,17 +137,16 @@ class ActiveRun:
         # Before the end is committed, so that from then on only the last event can be missing in the log.
         await self._flush()
 
-        async def commit() -> tuple[bool, Run | None]:
-            async with self._database.begin() as session:
-                if not await store.end(session, self.run, outcome):
-                    return False, None
-                if self.run.waiting_until is not None:
-                    await approvals.expire(session, self.run.id)
-                if compaction is not None:
-                    await compaction.add(session)
-                return True, await self._services.claim_next(session, self.run.conversation_id)
+        async def end(session: AsyncSession) -> tuple[bool, Run | None]:
+            if not await store.end(session, self.run, outcome):
+                return False, None
+            if self.run.waiting_until is not None:
+                await approvals.expire(session, self.run.id)
+            if compaction is not None:
+                await compaction.add(session)
+            return True, await self._services.claim_next(session, self.run.conversation_id)
 
-        is_ended, next_run = await retry_database(commit)
+        is_ended, next_run = await retry_transaction(self._database, end)
         if not is_ended:
             logger.warning("run was taken over before its end")
             return

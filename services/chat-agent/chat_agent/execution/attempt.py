@@ -14,7 +14,7 @@ from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.agents.trust import trusted_names
 from chat_agent.clients.conversation import ConversationClient
-from chat_agent.clients.retry import DatabaseOutage, retry_database
+from chat_agent.clients.retry import DatabaseOutage, retry_database, retry_transaction
 from chat_agent.errors import (
     CheckpointInvalid,
     InternalError,
@@ -183,7 +183,7 @@ class Attempt:
             if is_new and self.compaction is not None:
                 self.compaction.publish(self._log)
             if ids := self._session.superseded_runs:
-                await retry_database(partial(superseded.mark, self._services.database, run, ids))
+                await retry_transaction(self._services.database, superseded.mark, run, ids)
         items = self._session.new_items
         if not is_new and not logged.last:
             self._append_started()

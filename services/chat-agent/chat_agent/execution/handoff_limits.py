@@ -10,7 +10,7 @@ from servicekit.database import Database
 from chat_agent.agent_definitions.definition import Limits
 from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.agents.tool import RunContext
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.errors import MaxTurnsExceeded
 from chat_agent.model.usage import UsageMeter
 from chat_agent.models import Run
@@ -67,7 +67,7 @@ class HandoffLimits(RunHooks[RunContext]):
         self._lower(to_agent.name)
         if self._meter.token_limit != before:
             self._run.token_limit = self._meter.token_limit
-            await retry_database(self._store)
+            await retry_transaction(self._database, leases.store_token_limit, self._run)
 
     async def on_llm_start(self, *_: object) -> None:
         """Count a turn; raises MaxTurnsExceeded."""
@@ -95,7 +95,3 @@ class HandoffLimits(RunHooks[RunContext]):
 
     def _lower_tokens(self, limit: int) -> None:
         self._meter.token_limit = min(limit, self._meter.token_limit or limit)
-
-    async def _store(self) -> None:
-        async with self._database.begin() as session:
-            await leases.store_token_limit(session, self._run)

@@ -1,7 +1,6 @@
 """What a run asks a person before it continues, and how it continues with the decisions."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +11,7 @@ from agents.result import RunResultStreaming
 from servicekit.database import Database
 
 from chat_agent.agents.tool import RunContext
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.errors import ApprovalExpired, CheckpointInvalid
 from chat_agent.models import Approval, Run
 from chat_agent.runs import approvals
@@ -70,7 +69,8 @@ async def resume_state(
 
     Raises CheckpointInvalid, ApprovalExpired.
     """
-    decisions = await retry_database(partial(decisions_of, database, run))
+    rows = await retry_transaction(database, approvals.list_for_run, run.id)
+    decisions = {row.call_id: row for row in rows}
     try:
         state = await RunState.from_string(
             agent, run.state or "", context_override=RunContextWrapper(context)
@@ -92,12 +92,6 @@ async def resume_state(
             state.reject(item, rejection_message=message)
             context.journal.nested.returned(call_of(decision), message)
     return state
-
-
-async def decisions_of(database: Database, run: Run) -> dict[str, Approval]:
-    """Return the approvals of a run by the calls that they are about."""
-    async with database.begin() as session:
-        return {one.call_id: one for one in await approvals.list_for_run(session, run.id)}
 
 
 def call_of(approval: Approval) -> Call:

@@ -3,14 +3,13 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from servicekit.database import Database
 from servicekit.errors import ServiceError
 from sqlalchemy.exc import SQLAlchemyError
 
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.event_log.translator import EventTranslator
 from chat_agent.execution.session import ConversationSession
 from chat_agent.items import answered_calls, is_call
@@ -51,7 +50,7 @@ class UnfinishedTurn:
         """Delete the turn with its message; what it had superseded counts again."""
         self.translator.complete_partial()
         await self.session.rollback()
-        await retry_database(partial(superseded.unmark, self.database, self.run))
+        await retry_transaction(self.database, superseded.unmark, self.run)
 
     async def withdraw(self) -> None:
         """Delete a message that may not be stored, and what was answered to it."""

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 from servicekit.database import Database
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.clients.tenant_http import TenantClients
 from chat_agent.mcp_servers.client import McpClient
 from chat_agent.mcp_servers.definition import OAuth
@@ -95,13 +96,11 @@ class McpAccess:
         if not names:
             return {}
 
-        async def load() -> dict[str, SecretStr]:
-            async with self.database.begin() as session:
-                return {
-                    name: await read(session, self.keys, server.tenant_id, name) for name in sorted(names)
-                }
+        async def load(session: AsyncSession) -> dict[str, SecretStr]:
+            return {name: await read(session, self.keys, server.tenant_id, name) for name in sorted(names)}
 
-        return {name: secret.get_secret_value() for name, secret in (await retry_database(load)).items()}
+        secrets = await retry_transaction(self.database, load)
+        return {name: secret.get_secret_value() for name, secret in secrets.items()}
 
 
 def secrets_in(headers: Iterable[str]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from mcp.shared.inbound import mcp_param_headers, x_mcp_header_map
 from sqlalchemy import select
 
 from chat_agent.agents.tool import MAX_OUTPUT, RunContext
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.errors import ToolFailed
 from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
 from chat_agent.mcp_servers.checks import checked
@@ -66,12 +66,7 @@ class McpToolCaller:
     async def _current(self) -> RegisteredServer:
         """Return the server as it is registered now; raises McpToolChanged."""
         query = select(McpServer).where(McpServer.id == self.server.id)
-
-        async def load() -> McpServer | None:
-            async with self.access.database.begin() as session:
-                return await session.scalar(query)
-
-        row = await retry_database(load)
+        row = await retry_transaction(self.access.database, lambda session: session.scalar(query))
         if row is None:
             raise McpToolChanged(f"The MCP server {self.server.name!r} was deleted.")
         return RegisteredServer.of(row)

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.json_values import map_json
 from chat_agent.mcp_servers.access import AuthorizedClient, McpAccess
 from chat_agent.mcp_servers.errors import McpAccessForbidden, McpCallFailed
@@ -68,12 +69,11 @@ async def check(access: McpAccess, server: RegisteredServer, user_id: str) -> Re
         McpServer.config["url"].astext == server.config.url,
     )
 
-    async def store() -> McpServer | None:
-        async with access.database.begin() as session:
-            await session.execute(update(McpServer).where(McpServer.id == server.id, *same).values(values))
-            return await session.scalar(select(McpServer).where(McpServer.id == server.id))
+    async def store(session: AsyncSession) -> McpServer | None:
+        await session.execute(update(McpServer).where(McpServer.id == server.id, *same).values(values))
+        return await session.scalar(select(McpServer).where(McpServer.id == server.id))
 
-    row = await retry_database(store)
+    row = await retry_transaction(access.database, store)
     return server if row is None else RegisteredServer.of(row)
 
 

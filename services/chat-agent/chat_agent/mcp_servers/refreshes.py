@@ -8,14 +8,13 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 from servicekit.database import Database
 from servicekit.errors import ServiceError
 from sqlalchemy import func, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.mcp_servers import oauth_client
 from chat_agent.mcp_servers.errors import McpServerUnavailable, McpSignInRequired
 from chat_agent.mcp_servers.grants import GRANT, Grants, find, forget_client
@@ -56,8 +55,9 @@ class Refresher:
         unless it is refused.
         """
         for poll in range(MAX_POLLS):
-            claim = partial(self._claim, server, user_id, rejected, is_first=poll == 0)
-            taken = await retry_database(claim)
+            taken = await retry_transaction(
+                self.database, self._claim, server, user_id, rejected, is_first=poll == 0
+            )
             if isinstance(taken, Grant):
                 return taken.access_token
             if taken is not None:
@@ -66,22 +66,27 @@ class Refresher:
         raise unavailable()
 
     async def _claim(
-        self, server: RegisteredServer, user_id: str, rejected: str | None, *, is_first: bool
+        self,
+        session: AsyncSession,
+        server: RegisteredServer,
+        user_id: str,
+        rejected: str | None,
+        *,
+        is_first: bool,
     ) -> Grant | Claim | None:
         """Return a grant that need not be refreshed, a claim, or nothing while another task has one.
 
         Raises McpSignInRequired, and McpServerUnavailable where the task that this one waited for has failed.
         """
-        async with self.database.begin() as session:
-            row = await find(session, server, user_id, lock=True)
-            grant = await self.grants.find(session, server, row)
-            if row is None or grant is None:
-                raise sign_in_required(server)
-            if grant.is_usable(rejected):
-                return grant
-            if not is_first and row.refresh_lease_expires_at is None:
-                raise unavailable()
-            expires_at = await take_lease(session, row)
+        row = await find(session, server, user_id, lock=True)
+        grant = await self.grants.find(session, server, row)
+        if row is None or grant is None:
+            raise sign_in_required(server)
+        if grant.is_usable(rejected):
+            return grant
+        if not is_first and row.refresh_lease_expires_at is None:
+            raise unavailable()
+        expires_at = await take_lease(session, row)
         return None if expires_at is None else Claim(grant, expires_at)
 
     async def _redeem(self, server: RegisteredServer, user_id: str, claim: Claim) -> str:
@@ -93,7 +98,9 @@ class Refresher:
             refusal = error
         finally:
             # A refresh token that is redeemed and not replaced here would be taken for a stolen one.
-            current = await retry_database(partial(self._settle, server, user_id, claim, refusal or new))
+            current = await retry_transaction(
+                self.database, self._settle, server, user_id, claim, refusal or new
+            )
         if current is not None:
             return current.access_token
         if new is not None:
@@ -103,27 +110,31 @@ class Refresher:
         raise sign_in_required(server)
 
     async def _settle(
-        self, server: RegisteredServer, user_id: str, claim: Claim, result: Grant | GrantRefused | None
+        self,
+        session: AsyncSession,
+        server: RegisteredServer,
+        user_id: str,
+        claim: Claim,
+        result: Grant | GrantRefused | None,
     ) -> Grant | None:
         """Release the lease, and store the result; return the grant as it is then.
 
         The result is of no use where the person has signed in anew or out meanwhile, or another replica has
         refreshed, because this one was thought dead.
         """
-        async with self.database.begin() as session:
-            row = await find(session, server, user_id, lock=True)
-            current = await self.grants.find(session, server, row)
-            if row is not None and row.refresh_lease_expires_at == claim.expires_at:
-                row.refresh_lease_expires_at = None
-            if row is None or current != claim.grant or result is None:
-                return current
-            if isinstance(result, Grant):
-                await self.grants.store(session, row, result)
-                return result
-            row.state = "needs_login"
-            await secrets.remove(session, server.tenant_id, str(row.id), kind=GRANT)
-            await forget_client(session, server, result)
-            return None
+        row = await find(session, server, user_id, lock=True)
+        current = await self.grants.find(session, server, row)
+        if row is not None and row.refresh_lease_expires_at == claim.expires_at:
+            row.refresh_lease_expires_at = None
+        if row is None or current != claim.grant or result is None:
+            return current
+        if isinstance(result, Grant):
+            await self.grants.store(session, row, result)
+            return result
+        row.state = "needs_login"
+        await secrets.remove(session, server.tenant_id, str(row.id), kind=GRANT)
+        await forget_client(session, server, result)
+        return None
 
 
 async def take_lease(session: AsyncSession, row: McpSignIn) -> datetime | None:

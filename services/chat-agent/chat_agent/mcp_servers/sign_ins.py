@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from servicekit.database import Database
 from servicekit.errors import ServiceError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.mcp_servers import oauth_client
 from chat_agent.mcp_servers.definition import OAuth
 from chat_agent.mcp_servers.errors import McpSignInExpired, McpSignInFailed
@@ -96,11 +97,10 @@ class SignIns:
         Raises McpSignInRequired, McpServerUnavailable.
         """
 
-        async def load() -> Grant | None:
-            async with self.database.begin() as session:
-                return await self.grants.find(session, server, await find(session, server, user_id))
+        async def load(session: AsyncSession) -> Grant | None:
+            return await self.grants.find(session, server, await find(session, server, user_id))
 
-        grant = await retry_database(load)
+        grant = await retry_transaction(self.database, load)
         if grant is None:
             raise sign_in_required(server)
         if grant.is_usable(rejected):

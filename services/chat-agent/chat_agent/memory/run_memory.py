@@ -9,8 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from servicekit.database import Database
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType
 from chat_agent.memory import notes, recall
@@ -50,9 +51,9 @@ class RunMemory:
             return items
         whose = use.owner(agent)
         if whose in self._recalled:
-            self._recalled[whose] = await retry_database(lambda: self._recall_again(whose))
+            self._recalled[whose] = await self._recall_again(whose)
         else:
-            self._recalled[whose] = await retry_database(lambda: self._recall(whose))
+            self._recalled[whose] = await self._recall(whose)
             if memories := [one.payload() for one in self._recalled[whose]]:
                 self.log.append(EventType.MEMORY_RECALLED, agent=agent, memories=memories)
         return recall.with_memories(items, self._recalled[whose])
@@ -60,12 +61,7 @@ class RunMemory:
     async def note(self, agent: str, kind: Kind, text: str, replaced: UUID | None) -> None:
         """Store what the person said, and publish it; raises ValidationError, TooManyMemories, Superseded."""
         new = NewMemory(text=text, kind=kind, agent=self.uses[agent].owner(agent))
-
-        async def add() -> notes.Noted:
-            async with self.database.begin() as session:
-                return await notes.add(session, self.run, new, replaced)
-
-        noted = await retry_database(add)
+        noted = await retry_transaction(self.database, notes.add, self.run, new, replaced)
         memory = Recalled(noted.memory.id, noted.memory.kind, noted.memory.text).payload()
         supersedes = {"supersedes": str(noted.supersedes)} if noted.supersedes else {}
         self.log.append(EventType.MEMORY_NOTED, agent=agent, memory=memory, **supersedes)
@@ -77,18 +73,21 @@ class RunMemory:
     async def _recall(self, agent: str | None) -> list[Recalled]:
         among, message = recall.current(self.owner, agent), self.run.message
         near = await by_vectors(self.database, self.embedder, among, message) if self.embedder else []
-        async with self.database.begin() as session:
+
+        async def load(session: AsyncSession) -> list[Recalled]:
             memories = recall.fitting(fused(await recall.by_words(session, among, message), near))
             if memories:
                 await recall.mark_used(session, memories)
-        return memories
+            return memories
+
+        return await retry_transaction(self.database, load)
 
     async def _recall_again(self, agent: str | None) -> list[Recalled]:
         memories = self._recalled[agent]
         if not memories:
             return memories
-        async with self.database.begin() as session:
-            return await recall.still_current(session, recall.current(self.owner, agent), memories)
+        among = recall.current(self.owner, agent)
+        return await retry_transaction(self.database, recall.still_current, among, memories)
 
 
 def memory_of(

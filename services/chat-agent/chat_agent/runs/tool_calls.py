@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from servicekit.database import Database
-from sqlalchemy import String, false, func, literal, select, update
+from sqlalchemy import Row, String, false, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.errors import Superseded, ToolOutcomeUnknown
 from chat_agent.event_log.translator import redact
 from chat_agent.items import answered_calls
@@ -52,7 +52,7 @@ class ToolCallJournal:
         if not await self._begin(call):
             if call.is_idempotent:
                 raise Superseded
-            return await retry_database(lambda: self._outcome(call))
+            return await self._outcome(call)
         self.nested.called(call)
         start = time.monotonic()
         result = await make()
@@ -61,7 +61,7 @@ class ToolCallJournal:
             return result.output
         if is_failed := result.status != "completed":
             self.failed.add(call.call_id)
-        await retry_database(lambda: self._record_end(call, result, milliseconds))
+        await self._record_end(call, result, milliseconds)
         self.nested.returned(call, result.output, failed=is_failed)
         return result.output
 
@@ -69,15 +69,14 @@ class ToolCallJournal:
         """Record that a call begins; return whether it may be made."""
         written: list[str] = []
 
-        async def write() -> bool:
+        async def write(session: AsyncSession) -> bool:
             # Where the answer to the commit was lost, the row is that of this call, which is not yet made.
             again = AGAIN if call.is_idempotent else {"begun_at": func.now()} if written else None
-            async with self.database.begin() as session:
-                rows = (await session.scalars(self._insert(call, again))).all()
-                written.extend(rows)
+            rows = (await session.scalars(self._insert(call, again))).all()
+            written.extend(rows)
             return bool(rows)
 
-        return await retry_database(write)
+        return await retry_transaction(self.database, write)
 
     def _insert(self, call: Call, again: dict[str, Any] | None) -> ReturningInsert[str]:
         # Only the newest owner of a run finds it here: one that was taken for dead begins nothing any more.
@@ -97,8 +96,8 @@ class ToolCallJournal:
         return new.on_conflict_do_update(index_elements=key, set_=again).returning(ToolCall.call_id)
 
     async def _outcome(self, call: Call) -> str:
-        async with self.database.begin() as session:
-            stored = await session.get(ToolCall, (self.run.id, call.call_id))
+        key = self.run.id, call.call_id
+        stored = await retry_transaction(self.database, lambda session: session.get(ToolCall, key))
         if stored is None or stored.output is None:
             raise ToolOutcomeUnknown(outcome_unknown_message(call.name))
         return stored.output
@@ -113,8 +112,7 @@ class ToolCallJournal:
             "output": None if call.is_idempotent else result.output,
             "ended_at": func.now(),
         }
-        async with self.database.begin() as session:
-            await session.execute(this.values(values))
+        await retry_transaction(self.database, lambda session: session.execute(this.values(values)))
 
     async def load_earlier(self) -> None:
         """Load which tools have answered in earlier attempts, and which calls have failed."""
@@ -122,11 +120,10 @@ class ToolCallJournal:
             ToolCall.run_id == self.run.id, ToolCall.status != "running"
         )
 
-        async def load() -> Sequence[tuple[str, str, str]]:
-            async with self.database.begin() as session:
-                return [(*row,) for row in await session.execute(query)]
+        async def load(session: AsyncSession) -> Sequence[Row[str, str, str]]:
+            return (await session.execute(query)).all()
 
-        for call_id, name, status in await retry_database(load):
+        for call_id, name, status in await retry_transaction(self.database, load):
             self.answered.add(name)
             if status in {"failed", "timed_out"}:
                 self.failed.add(call_id)
@@ -137,16 +134,16 @@ class ToolCallJournal:
         Nested ones are in the output of the agent's call within which they were made.
         """
         stored = answered_calls(items)
-        return [call for call in await retry_database(self._unrepeatable) if call.call_id not in stored]
+        calls = await retry_transaction(self.database, self._unrepeatable)
+        return [call for call in calls if call.call_id not in stored]
 
-    async def _unrepeatable(self) -> list[ToolCall]:
+    async def _unrepeatable(self, session: AsyncSession) -> list[ToolCall]:
         all_calls = select(ToolCall).where(ToolCall.run_id == self.run.id)
         query = all_calls.where(ToolCall.is_idempotent == false()).order_by(ToolCall.begun_at)
-        async with self.database.begin() as session:
-            calls = list(await session.scalars(query))
-            if all(call.parent_call_id is None for call in calls):
-                return calls
-            by_id = {call.call_id: call for call in await session.scalars(all_calls)}
+        calls = list(await session.scalars(query))
+        if all(call.parent_call_id is None for call in calls):
+            return calls
+        by_id = {call.call_id: call for call in await session.scalars(all_calls)}
         return outermost_calls(calls, by_id)
 
 

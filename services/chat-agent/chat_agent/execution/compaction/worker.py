@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent.budgets import BUDGET
 from chat_agent.clients.billing import RunRef
 from chat_agent.clients.conversation import ConversationClient, HistoryChanged, NewSummary
-from chat_agent.clients.retry import retry_database
+from chat_agent.clients.retry import retry_transaction
 from chat_agent.compaction.tables import Compaction
 from chat_agent.errors import ConversationNotFound, MembershipEnded
 from chat_agent.events import publish_call
@@ -141,12 +141,11 @@ class SummaryCall:
         stored = summary.model_dump(mode="json") if summary else None
         usage = self._meter.total()
 
-        async def write() -> bool:
-            async with self._services.database.begin() as session:
-                if not await store.store_summary(session, self._compaction, stored):
-                    return False
-                if usage.models:
-                    publish_call(session, self._ref, self._run.conversation_id, usage, self._started_at)
+        async def write(session: AsyncSession) -> bool:
+            if not await store.store_summary(session, self._compaction, stored):
+                return False
+            if usage.models:
+                publish_call(session, self._ref, self._run.conversation_id, usage, self._started_at)
             return True
 
-        return await retry_database(write)
+        return await retry_transaction(self._services.database, write)

@@ -45,7 +45,7 @@ async def delete(manager: RunManager, caller: Principal, run: Run) -> None:
     await EventStore(manager.redis, run.id).delete(manager.settings.run_log_ttl_seconds)
     async with manager.database.begin() as session:
         await store.erase_content(session, run.id)
-    await superseded.unmark(manager.database, run)
+        await superseded.unmark(session, run)
 
 
 async def input_items(manager: RunManager, caller: Principal, run: Run) -> list[Json]:
