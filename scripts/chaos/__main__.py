@@ -1,11 +1,11 @@
 """Break the stack on purpose, on this machine, and see that nothing is lost.
 
 `runs` starts a stack of its own in a temporary folder, with two chat-agents and a slow sandbox, and many
-clients that each hear one run: plain ones, and some with tools, MCP servers, memories, judges, or a model
+clients that each stream one run: plain ones, and some with tools, MCP servers, memories, judges, or a model
 that fails. Meanwhile parts are killed (kill -9), stopped, or stand still for longer than a lease (SIGSTOP),
 Redis is emptied and Postgres takes no writes, one after the other, and clients come back with Last-Event-ID
-until they have heard the end. Then all that was heard is compared with what the model sent, which tools were
-called, what was kept and what was counted. Exit status 1 when anything is lost.
+until they have received the end. Then what was received is compared with what the model sent, which tools
+were called, what is stored and what was counted. Exit status 1 when anything is lost.
 
 `billing` sends the events of a Stripe of its own, some twice, some never and all in any order, and usage
 records, while billing-webhook, Redis and Postgres are killed; what was never sent is fetched afterwards.
@@ -55,7 +55,7 @@ def main(words: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser(
         "runs",
-        help="kill and freeze parts while many runs are heard",
+        help="kill and freeze parts while many runs are streamed",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = command.add_argument
@@ -75,7 +75,12 @@ def main(words: Sequence[str] | None = None) -> None:
         help="what happens, in this order",
     )
     add("--pause", type=float, default=usual.pause, help="seconds before each fault")
-    add("--timeout", type=bounded_int(1, MAX_SECONDS), default=usual.timeout, help="when to hear no longer")
+    add(
+        "--timeout",
+        type=bounded_int(1, MAX_SECONDS),
+        default=usual.timeout,
+        help="seconds until clients stop",
+    )
     add("--keep", action="store_true", help="keep the folder with the logs")
     command.set_defaults(run=lambda **options: workload.main(Plan(**options), Console()))
     add_billing(commands)

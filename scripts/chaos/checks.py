@@ -20,12 +20,12 @@ USAGE_FIELDS: Mapping[str, str] = {
 
 
 def numbers(what: str) -> Check:
-    """Check the numbers of the events that were heard."""
+    """Check the numbers of the received events."""
     return lambda run: int(getattr(received.compare_sequence_numbers(run.run_client.events), what))
 
 
 def tokens(what: str) -> Check:
-    """Check the tokens that were heard against those that the model sent."""
+    """Check the received tokens against those that the model sent."""
     return lambda run: int(
         getattr(received.compare_tokens(tokenize(run.model_text), tokenize(streamed_text(run))), what)
     )
@@ -38,10 +38,10 @@ def streamed_text(run: RunRecord) -> str:
 
 def log_differs(run: RunRecord) -> int:
     """Count the events that are other ones, or not there, when they are read again."""
-    heard = run.run_client.events[-len(run.log) :] if run.is_log_lost else run.run_client.events
+    events = run.run_client.events[-len(run.log) :] if run.is_log_lost else run.run_client.events
     if run.is_log_lost and not run.log:
         return 0
-    pairs = itertools.zip_longest(heard, run.log)
+    pairs = itertools.zip_longest(events, run.log)
     return sum(one != other for one, other in pairs)
 
 
@@ -104,7 +104,7 @@ def leaks(run: RunRecord) -> int:
 
 # Of every run that was begun.
 ALWAYS: Mapping[str, Check] = {
-    "runs whose end was not heard": lambda run: int(not run.run_client.has_ended),
+    "runs whose end was not received": lambda run: int(not run.run_client.has_ended),
     "runs that ended otherwise than their kind": lambda run: int(run.end not in run.run_client.kind.ends),
     "runs that could not be read": lambda run: int(bool(run.unread)),
     "sequence numbers missing": numbers("missing"),
@@ -112,7 +112,7 @@ ALWAYS: Mapping[str, Check] = {
     "sequence numbers out of order": numbers("disordered"),
     "sequence numbers wrong in the log": log_holes,
     "terminal events but for one in the log": ends_in_log,
-    "terminal events but for one heard": lambda run: abs(
+    "received terminal events but for one": lambda run: abs(
         received.count_terminal_events(run.run_client.events) - 1
     ),
     "tool calls repeated": lambda run: max(run.tool_calls - 1, 0),

@@ -1,4 +1,4 @@
-"""Those who are served: somebody signed in at the gateway, and one run as a client hears it."""
+"""The clients: a person who has signed in at the gateway, and one run as a client streams it."""
 
 import asyncio
 import random
@@ -84,7 +84,7 @@ class Client(AbstractAsyncContextManager["Client"]):
 
 
 class RunClient:
-    """One client that asks for a run and hears it to its end: an EventSource that never loses heart."""
+    """One client that starts a run and streams it to its end, reconnecting as an EventSource does."""
 
     def __init__(self, client: Client, message: str, kind: Kind, mark: str) -> None:
         self.message = message
@@ -101,7 +101,7 @@ class RunClient:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the end was heard."""
+        """Whether the end was received."""
         return bool(self.events) and self.events[-1].type in TERMINAL
 
     async def stream_until_end(self) -> None:

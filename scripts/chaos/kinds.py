@@ -8,8 +8,8 @@ COMPLETED = "completed"
 # Whoever called the tool was lost: the call is not repeated, and the run says so.
 UNKNOWN = "tool_outcome_unknown"
 JUDGED = {"input": {"version": 1, "guardrails": [{"name": "Jailbreak", "config": {}}]}}
-# Of its calls, in seconds.
-PATIENCE = 2
+# Of calls of tools.
+TIMEOUT_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def http_tool(url: str, path: str) -> Mapping[str, Any]:
     """Return the document of a tool that must not be called twice."""
     order = {"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]}
     endpoint = {"method": "POST", "url": f"{url}/{path}", "parameters": order}
-    return {"description": f"Make it {path}.", "endpoint": endpoint, "timeout_seconds": PATIENCE}
+    return {"description": f"Make it {path}.", "endpoint": endpoint, "timeout_seconds": TIMEOUT_SECONDS}
 
 
 AGENTS: Mapping[str, Mapping[str, Any]] = {

@@ -13,7 +13,7 @@ from scripts.chaos.clients import RunClient
 from scripts.chaos.ledger import NAMES, Ledger, UsageTotals, sum_usage
 from scripts.chaos.verification import RunRecord
 
-MAX_SHOWN = 15
+MAX_LISTED = 15
 
 
 def print_report(console: Console, runs: Sequence[RunRecord], ledger: Ledger) -> bool:
@@ -27,10 +27,10 @@ def print_report(console: Console, runs: Sequence[RunRecord], ledger: Ledger) ->
     console.print(usage_table(runs))
     print_line(console, describe_ledger(ledger))
     lost = sorted((run for run in runs if wrong[run.run_client]), key=lambda run: -len(wrong[run.run_client]))
-    for run in lost[:MAX_SHOWN]:
+    for run in lost[:MAX_LISTED]:
         print_line(console, f"✗ {describe_errors(run, wrong[run.run_client])}", "red")
-    if len(lost) > MAX_SHOWN:
-        print_line(console, f"  and {len(lost) - MAX_SHOWN} runs more", "red")
+    if len(lost) > MAX_LISTED:
+        print_line(console, f"  and {len(lost) - MAX_LISTED} runs more", "red")
     return not lost and not ledger.difference
 
 
@@ -39,7 +39,7 @@ def describe_errors(run: RunRecord, wrong: Mapping[str, int]) -> str:
     why = [run.unread, str(run.run.get("error_code") or ""), run.run_client.gave_up]
     known = f" ({', '.join(filter(None, why))})" if any(why) else ""
     found = "; ".join(f"{name}: {amount}" for name, amount in wrong.items())
-    ends = f"heard to {last_event(run.run_client.events)}, log to {last_event(run.log)}"
+    ends = f"client to {last_event(run.run_client.events)}, log to {last_event(run.log)}"
     return f"run {run.run_client.run_id or run.run_client.message}{known}: {found} ({ends})"
 
 
@@ -57,7 +57,7 @@ def describe_runs(runs: Sequence[RunRecord]) -> str:
     return (
         f"runs         {len(runs)} asked for: {format_amounts(ends)}"
         + (f" ({format_amounts(failures)})" if failures else "")
-        + f"; {still_open} not heard to the end; {sum(map(bool, resumed))} resumed, {sum(resumed)} times"
+        + f"; {still_open} not received to the end; {sum(map(bool, resumed))} resumed, {sum(resumed)} times"
     )
 
 

@@ -21,7 +21,7 @@ Call = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run: what its client heard, what was kept of it, and what the model was asked and sent."""
+    """One run: what its client received, what is stored of it, and what the model was asked and sent."""
 
     run_client: RunClient
     calls: Sequence[Call]
@@ -48,7 +48,7 @@ class RunRecord:
 
     @property
     def is_completed(self) -> bool:
-        """Whether it came to a good end, and this was heard."""
+        """Whether it completed, and its client has received that."""
         return self.status == "completed" and self.run_client.has_ended
 
     @property
@@ -68,7 +68,7 @@ class RunRecord:
 
     @property
     def model_text(self) -> str:
-        """What the model said in the attempt that counts: the one that was heard, or else the last."""
+        """What the model sent in the attempt that counts: the one that was received, or else the last."""
         texts = [call["text"] for call in self.completed_calls if call["text"]]
         whole = "".join(received.received_tokens(self.run_client.events))
         return whole if whole in texts else (texts or [""])[-1]

@@ -1,4 +1,4 @@
-"""Many runs heard at once, while parts of the stack are killed or stand still."""
+"""Many runs streamed at once, while parts of the stack are killed or stand still."""
 
 import asyncio
 import json
@@ -113,7 +113,7 @@ async def run_workload(stack: Stack, plan: Plan, progress: ProgressLog, servers:
             ):
                 for number, run_client in enumerate(clients):
                     group.create_task(start_client(run_client, number / ARRIVALS))
-        progress.print_line(f"heard: {describe_progress(clients)}")
+        progress.print_line(f"received: {describe_progress(clients)}")
         runs = await verification.collect(client, stack.sandbox_url, clients, servers.calls, flushes)
         return report.print_report(progress.console, runs, await ledger.read_ledger(client, runs))
 
@@ -144,4 +144,4 @@ def describe_progress(clients: Sequence[RunClient]) -> str:
     over = sum(run_client.has_ended for run_client in clients)
     breaks = sum(run_client.breaks for run_client in clients)
     events = sum(len(run_client.events) for run_client in clients)
-    return f"{begun} runs begun, {over} over, {breaks} connections broken, {events} events heard"
+    return f"{begun} runs begun, {over} over, {breaks} connections broken, {events} events received"

@@ -122,8 +122,8 @@ def test_finds_a_log_that_tells_something_else(wrong: Any) -> None:
 
 def test_finds_runs_that_failed_or_were_not_read_to_the_end(wrong: Any) -> None:
     assert wrong(run={"status": "failed"})["runs that ended otherwise than their kind"] == 1
-    assert wrong(GOOD[:-1])["runs whose end was not heard"] == 1
-    assert wrong([*GOOD, *GOOD[-1:]])["terminal events but for one heard"] == 1
+    assert wrong(GOOD[:-1])["runs whose end was not received"] == 1
+    assert wrong([*GOOD, *GOOD[-1:]])["received terminal events but for one"] == 1
 
 
 def test_a_kind_of_runs_ends_as_it_should(wrong: Any) -> None:

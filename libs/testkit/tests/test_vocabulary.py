@@ -57,9 +57,12 @@ VAGUE = {
     "Take": "Remove, Reserve, Count, Read",
 }
 VERBS = {"tell", "tells", "hear", "say", "speak", "ear", "desk"}
-PACKAGES = sorted(
-    path.parent for member in ("libs", "services") for path in ROOT.glob(f"{member}/*/*/__init__.py")
-)
+PACKAGES = [
+    ROOT / "scripts",
+    *sorted(
+        path.parent for member in ("libs", "services") for path in ROOT.glob(f"{member}/*/*/__init__.py")
+    ),
+]
 TESTS = sorted(path for member in ("libs", "services") for path in ROOT.glob(f"{member}/*/tests"))
 
 
