@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Path, Query, Response, status
+from fastapi import APIRouter, Body, Path, Query, Request, Response, status
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Page
@@ -16,6 +16,7 @@ from chat_agent.agent_definitions.schemas import VersionNumber
 from chat_agent.agent_definitions.store import CANARY, STABLE
 from chat_agent.agent_definitions.tables import Release, StoredAgent, StoredVersion
 from chat_agent.api.dependencies import Author, ManagerDep
+from chat_agent.api.disconnects import disconnect_handler, watched
 from chat_agent.api.dry_runs import dry_run_request
 from chat_agent.api.rate_limits import AuthorLimiter
 from chat_agent.api.start_run import chat_response, start_run
@@ -81,13 +82,15 @@ async def dry_run_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     caller: Author,
     manager: ManagerDep,
     limiter: AuthorLimiter,
+    http_request: Request,
     response: Response,
 ) -> schemas.DryRunAnswer:
     """Run the draft or a definition once; it ends at the first call of a tool, and no content remains."""
     async with limiter.admit("chat") as grant:
         request_ = await dry_run_request(manager, caller, name, request)
         started = await start_run(manager, caller, request_, None)
-    final = await subscribe.final_event(manager, started.run.id)
+    async with watched(http_request, disconnect_handler(manager, caller, None, None, [started])):
+        final = await subscribe.final_event(manager, started.run.id)
     response.headers.update({**grant.headers(), **started.headers()})
     answer, calls = chat_response(started, final), final.json().get("tool_calls", [])
     return schemas.DryRunAnswer(

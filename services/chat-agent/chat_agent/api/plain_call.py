@@ -64,6 +64,10 @@ class PlainCall:
         try:
             answer = await self._manager.plain_calls.send(self._request.endpoint, self._body())
             self._count(answer.get("usage"), characters_of(answer))
+        except asyncio.CancelledError:
+            # The provider has read the input; what it had written until then nobody knows.
+            self._count(None, 0)
+            raise
         finally:
             await self._record()
         return self._named(answer)

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator, Field
 
 from chat_agent.api.dependencies import AgentName, IdempotencyKey, ManagerDep, Writer
+from chat_agent.api.disconnects import disconnect_handler
 from chat_agent.api.rate_limits import ChatLimiter
 from chat_agent.api.run_request import RunRequest
 from chat_agent.api.start_run import answer_approvals, start_run
@@ -18,7 +19,6 @@ from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.client_tools import MAX_TOOLS, NamedFunction, is_own_tool, tool_options
-from chat_agent.protocols.disconnects import disconnect_handler
 from chat_agent.protocols.media import Inputs, Media, MediaText, inputs_of, mixed_turn
 from chat_agent.protocols.requests import (
     Anything,

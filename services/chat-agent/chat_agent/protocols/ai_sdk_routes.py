@@ -14,6 +14,7 @@ from servicekit.schemas import max_length
 
 from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, Writer
+from chat_agent.api.disconnects import disconnect_handler
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.run_request import RunRequest
 from chat_agent.api.start_run import answer_approvals, start_run
@@ -22,7 +23,6 @@ from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols import responses
 from chat_agent.protocols.ai_sdk import HEADERS, UiMessageStream
 from chat_agent.protocols.client_tools import MAX_TOOLS, FunctionFields, ToolName, tool_options
-from chat_agent.protocols.disconnects import disconnect_handler
 from chat_agent.protocols.media import Inputs, Media, MediaText, inputs_of, mixed_turn
 from chat_agent.protocols.requests import (
     Anything,

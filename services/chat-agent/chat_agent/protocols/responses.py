@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from servicekit.auth.tokens import Principal
 from servicekit.rate_limits import Grant
 
+from chat_agent.api.disconnects import DisconnectHandler
 from chat_agent.api.rate_limits import RateLimiter
 from chat_agent.api.sse import EventStream
 from chat_agent.api.start_run import StartedRun
@@ -17,7 +18,6 @@ from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
 from chat_agent.model import failures
 from chat_agent.models import Run
-from chat_agent.protocols.disconnects import DisconnectHandler
 from chat_agent.protocols.encoder import ProtocolEncoder, feed, stream
 from chat_agent.runs import store
 

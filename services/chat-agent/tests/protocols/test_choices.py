@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -11,10 +12,13 @@ import pytest
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from openai import OpenAI
+from sandbox.model import create_model
 from testkit.eventually import until
 from testkit.live_server import NO_AUTHORITIES, serving
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
+PAUSE = "tokens=60, pause-after=30"
+PAUSING: Any = [{"role": "user", "content": f"Tell me something [sandbox: {PAUSE}]"}]
 LONG: Any = [{"role": "user", "content": "Tell me something [sandbox: tokens=40]"}]
 TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
@@ -144,6 +148,93 @@ def test_a_failed_choice_ends_the_completion(client: OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as failed:
         client.chat.completions.create(model="triage", messages=failing, n=2)
     assert broken.value.code == failed.value.code == "model_unavailable"
+
+
+class SplitModel:
+    """A model that is asked something else by the second of its calls."""
+
+    def __init__(self, text: str) -> None:
+        self._model = create_model()
+        self._text = text
+        self._calls = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] != "/v1/responses":
+            await self._model(scope, receive, send)
+            return
+        self._calls += 1
+        is_second = self._calls == 2
+
+        async def receive_changed() -> Any:
+            message = await receive()
+            if not is_second or message["type"] != "http.request":
+                return message
+            return {**message, "body": message["body"].replace(PAUSE.encode(), self._text.encode())}
+
+        headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
+        await self._model({**scope, "headers": headers}, receive_changed, send)
+
+
+@contextmanager
+def split(settings: Settings, client: OpenAI, text: str) -> Iterator[tuple[OpenAI, httpx.Client]]:
+    """Serve an app whose second call of a model has another text; yield its client and that of the model."""
+    with serving(SplitModel(text)) as model_url:
+        changes = {"openai_base_url": f"{model_url}/v1", "model_between_tokens_timeout_seconds": 600}
+        with (
+            serving(create_app(settings.model_copy(update=changes))) as url,
+            httpx.Client(base_url=f"{model_url}/_sandbox", timeout=60, verify=NO_AUTHORITIES) as model,
+        ):
+            yield client.with_options(base_url=f"{url}/v1"), model
+
+
+def statuses(runs: Any) -> list[str]:
+    """Return the statuses of all runs."""
+    return sorted(run["status"] for run in runs())
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_a_choice_that_fails_cancels_the_others(
+    settings: Settings, client: OpenAI, runs: Any, is_streamed: bool
+) -> None:
+    request: dict[str, Any] = {"model": "triage", "messages": PAUSING, "n": 2, "stream": is_streamed}
+    with split(settings, client, "error=400") as (other, _):
+        with pytest.raises(openai.APIError) as failed:
+            [*other.chat.completions.create(**request)]
+        assert failed.value.code == "model_refused_request"
+        until(lambda: statuses(runs) == ["cancelled", "failed"])
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_a_choice_that_fails_cancels_no_others_that_shall_continue(
+    settings: Settings, client: OpenAI, runs: Any, is_streamed: bool
+) -> None:
+    request: dict[str, Any] = {"model": "triage", "messages": PAUSING, "n": 2, "stream": is_streamed}
+    with split(settings, client, "error=400") as (other, model):
+        with pytest.raises(openai.APIError):
+            [*other.chat.completions.create(**request, metadata={"on_disconnect": "continue"})]
+
+        def ended() -> bool:
+            model.post("/resume")
+            return "running" not in statuses(runs)
+
+        until(ended)
+        assert statuses(runs) == ["completed", "failed"]
+
+
+def test_a_disconnect_cancels_no_choice_that_waits_for_an_approval(
+    settings: Settings, client: OpenAI, ann: httpx.Client, runs: Any
+) -> None:
+    with split(settings, client, "call=forget_conversation") as (other, _):
+        chunks = other.chat.completions.create(model="triage", messages=PAUSING, n=2, stream=True)
+        for chunk in chunks:
+            if any(choice.finish_reason for choice in chunk.choices):
+                break
+        chunks.close()
+        until(lambda: "cancelled" in statuses(runs))
+        (run_id,) = [run["id"] for run in runs() if run["status"] == "waiting"]
+        (approval,) = ann.get(f"/api/v1/runs/{run_id}").json()["approvals"]
+        path = f"/api/v1/runs/{run_id}/approvals/{approval['id']}"
+        assert ann.post(path, json={"approve": False}).status_code == 200
 
 
 def test_choices_that_are_not_stored(client: OpenAI, other_services: Any) -> None:

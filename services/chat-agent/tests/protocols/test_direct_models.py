@@ -1,5 +1,6 @@
 """Models that are called by name, with OpenAI's own client: in runs, and passed on."""
 
+import http.client
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -190,6 +191,30 @@ def test_embeddings_are_passed_on_and_metered(client: OpenAI, usage_of: Any, bil
     (call,) = billing.of_run(event["run_id"]).values()
     assert call.settled == {"input_tokens": 6, "output_tokens": 0}
     assert (call.request["agent"], call.request["model"]) == ("acme/embed", "sandbox-embedding")
+
+
+def test_a_whole_completion_is_cancelled_and_metered_when_its_client_disconnects(
+    direct_url: str, client: OpenAI, usage_of: Any, billing: Billing, model_url: str
+) -> None:
+    billing.limits = {"tokens": 100_000}
+    known = {one["run_id"] for one in usage_of("acme/sandbox-small")}
+    prompt = f"Go on {uuid4()} [sandbox: tokens=60, pause-after=30]"
+    connection = http.client.HTTPConnection(httpx.URL(direct_url).netloc.decode(), timeout=60)
+    headers = {"authorization": f"Bearer {client.api_key}", "content-type": "application/json"}
+    body = {"model": "acme/sandbox-small", "prompt": prompt, "max_tokens": 60}
+    connection.request("POST", "/v1/completions", json.dumps(body), headers)
+    with httpx.Client(base_url=f"{model_url}/_sandbox", verify=NO_AUTHORITIES, timeout=60) as model:
+        until(lambda: [one for one in model.get("/calls").json() if prompt in one["question"]])
+        connection.close()
+        # The model is still to answer.
+        (event,) = until(
+            lambda: [one for one in usage_of("acme/sandbox-small") if one["run_id"] not in known]
+        )
+        model.post("/resume")
+    (used,) = event["usage"]
+    assert (event["estimated"], used["output_tokens"]) == (True, 0)
+    assert used["input_tokens"] > 0
+    until(lambda: all(call.settled for call in billing.of_run(event["run_id"]).values()))
 
 
 def test_a_limit_refuses_a_call_before_the_model_is_called(

@@ -17,6 +17,8 @@ from openai import OpenAI
 from testkit.eventually import until
 from testkit.live_server import NO_AUTHORITIES, serving
 
+from ..test_agent_definitions import definition
+
 PAUSING = "Tell me a long story [sandbox: tokens=60, pause-after=30]"
 FORGET = "Forget it [sandbox: call=forget_conversation]"
 CHAT, RESPONSES, AG_UI, UI = (
@@ -131,8 +133,10 @@ def send(person: Callable[..., httpx.Client], url: str) -> Iterator[Send]:
     """Return a function that sends a request as somebody new, and does not wait for the answer."""
     with ExitStack() as stack:
 
-        def send(path: str, body: dict[str, Any], at: str = url, **headers: str) -> Waiting:
-            somebody = person(uuid4())
+        def send(
+            path: str, body: dict[str, Any], at: str = url, role: str = "member", **headers: str
+        ) -> Waiting:
+            somebody = person(uuid4(), role=role)
             connection = http.client.HTTPConnection(httpx.URL(at).netloc.decode(), timeout=60)
             stack.callback(connection.close)
             sent = {"authorization": somebody.headers["authorization"], "content-type": "application/json"}
@@ -225,6 +229,15 @@ def test_all_choices_are_cancelled_also_those_that_begin_after_the_disconnect(
     waiting = send(CHAT, {**body_of(CHAT, PAUSING), "n": 8, "stream": is_streamed})
     waiting.disconnect()
     until(lambda: waiting.statuses() == ["cancelled"] * 8)
+
+
+def test_a_dry_run_is_cancelled(send: Send, completed_events: Callable[[str], Any]) -> None:
+    body = {"message": PAUSING, "definition": definition()}
+    waiting = send("/api/v1/agents/support/dry-run", body, role="admin")
+    waiting.disconnect()
+    until(lambda: waiting.statuses() == ["cancelled"])
+    (counted,) = until(lambda: completed_events(waiting.runs()[0]["id"]))
+    assert counted["status"] == "cancelled"
 
 
 @pytest.fixture

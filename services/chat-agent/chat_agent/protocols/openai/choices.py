@@ -7,14 +7,15 @@ from dataclasses import replace
 from uuid import NAMESPACE_URL, uuid5
 
 from servicekit.auth.tokens import Principal
+from servicekit.errors import ServiceError
 
 from chat_agent.api.branches import continue_run
+from chat_agent.api.disconnects import DisconnectHandler, cancel
 from chat_agent.api.rate_limits import RateLimiter
 from chat_agent.api.run_request import RunRequest
 from chat_agent.api.start_run import StartedRun
 from chat_agent.execution.manager import RunManager
 from chat_agent.protocols import responses
-from chat_agent.protocols.disconnects import cancel
 from chat_agent.protocols.encoder import stream
 from chat_agent.protocols.openai.chat_completions import ChatCompletion
 
@@ -55,25 +56,58 @@ def headers_of(started: Sequence[StartedRun]) -> dict[str, str]:
 
 
 async def complete(
-    manager: RunManager, started: Sequence[StartedRun], choices: Sequence[ChatCompletion]
+    manager: RunManager,
+    started: Sequence[StartedRun],
+    choices: Sequence[ChatCompletion],
+    on_failure: DisconnectHandler | None,
 ) -> None:
-    """Feed the choices with all of their runs; raises the error by which one failed."""
+    """Feed the choices with all of their runs; raises the error by which one failed.
+
+    Then the client gets nothing of the others, as if it had disconnected: `on_failure` is called.
+    """
     runs = zip(started, choices, strict=True)
-    await asyncio.gather(*(responses.complete(manager, one.run.id, choice) for one, choice in runs))
+    tasks = [asyncio.create_task(responses.complete(manager, one.run.id, choice)) for one, choice in runs]
+    try:
+        await asyncio.gather(*tasks)
+    except ServiceError:
+        if on_failure is not None:
+            on_failure()
+        raise
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def stream_choices(
-    manager: RunManager, caller: Principal, started: Sequence[StartedRun], choices: Sequence[ChatCompletion]
+    manager: RunManager,
+    caller: Principal,
+    unsent: list[StartedRun],
+    choices: Sequence[ChatCompletion],
+    on_failure: DisconnectHandler | None,
 ) -> AsyncIterator[bytes]:
-    """Encode the runs as they come; the completion ends with the last of them, or the first that fails."""
-    runs = zip(started, choices, strict=True)
-    streams = [stream(manager, one.run.id, choice, caller) for one, choice in runs]
+    """Encode the runs as they come; the completion ends with the last of them, or the first that fails.
+
+    A run whose choice has ended is taken out of `unsent`. For those in it when one fails, see `complete`.
+    """
+    runs = zip([*unsent], choices, strict=True)
+    streams = [send(stream(manager, one.run.id, choice, caller), one, unsent) for one, choice in runs]
     async with aclosing(merged(streams)) as frames:
         async for frame in frames:
             yield frame
             if choices[0].is_finished:
+                if on_failure is not None:
+                    on_failure()
                 return
     yield choices[0].ending()
+
+
+async def send(
+    frames: AsyncIterator[bytes], started: StartedRun, unsent: list[StartedRun]
+) -> AsyncIterator[bytes]:
+    """Yield the frames of a run, and take it out of the others at its end."""
+    async for frame in frames:
+        yield frame
+    unsent.remove(started)
 
 
 async def merged(streams: Sequence[AsyncIterator[bytes]]) -> AsyncGenerator[bytes, None]:

@@ -5,11 +5,12 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from servicekit.auth.tokens import Principal
 from servicekit.errors import ServiceError
 
 from chat_agent.api.dependencies import ManagerDep, Writer
+from chat_agent.api.disconnects import result_unless_disconnected
 from chat_agent.api.plain_call import PlainCall
 from chat_agent.api.rate_limits import ChatLimiter
 from chat_agent.api.sse import EventStream
@@ -32,6 +33,8 @@ router = APIRouter(
 EMBEDDINGS: responses.Responses = {
     200: {"description": "The embeddings.", "content": complete_doc("list", ["object", "data"])}
 }
+# What logs and metrics have of a request whose client has disconnected, as nginx calls it.
+CLIENT_CLOSED_REQUEST = 499
 MODERATION: responses.Responses = {
     200: {"description": "The moderation.", "content": complete_doc(None, ["id", "results"])}
 }
@@ -39,18 +42,18 @@ MODERATION: responses.Responses = {
 
 @router.post("/embeddings", response_class=Response, responses=EMBEDDINGS)
 async def create_embeddings(
-    body: EmbeddingRequest, caller: Writer, manager: ManagerDep, limiter: ChatLimiter
+    body: EmbeddingRequest, caller: Writer, manager: ManagerDep, limiter: ChatLimiter, request: Request
 ) -> Response:
     """Embed texts."""
-    return await complete(body, caller, manager, limiter)
+    return await complete(body, caller, manager, limiter, request)
 
 
 @router.post("/moderations", response_class=Response, responses=MODERATION)
 async def create_moderation(
-    body: ModerationRequest, caller: Writer, manager: ManagerDep, limiter: ChatLimiter
+    body: ModerationRequest, caller: Writer, manager: ManagerDep, limiter: ChatLimiter, request: Request
 ) -> Response:
     """Check texts for harmful content."""
-    return await complete(body, caller, manager, limiter)
+    return await complete(body, caller, manager, limiter, request)
 
 
 @router.post(
@@ -59,14 +62,14 @@ async def create_moderation(
     responses=complete_or_stream_doc("A completion, or its chunks.", "text_completion"),
 )
 async def create_completion(
-    body: TextCompletionRequest, caller: Writer, manager: ManagerDep, limiter: ChatLimiter
+    body: TextCompletionRequest, caller: Writer, manager: ManagerDep, limiter: ChatLimiter, request: Request
 ) -> Response:
     """Complete a prompt."""
     caller = acting_for(caller, body)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
         call = PlainCall(manager, caller, body.translate(manager.settings))
         if not body.stream:
-            return whole(await call.complete(), grant.headers())
+            return await whole(request, call, grant.headers())
         events = call.stream()
         # A failure before the first event has a status of its own.
         first = await anext(events)
@@ -75,13 +78,17 @@ async def create_completion(
 
 
 async def complete(
-    body: EmbeddingRequest | ModerationRequest, caller: Principal, manager: RunManager, limiter: ChatLimiter
+    body: EmbeddingRequest | ModerationRequest,
+    caller: Principal,
+    manager: RunManager,
+    limiter: ChatLimiter,
+    request: Request,
 ) -> Response:
     """Pass a request on, and return its whole answer."""
     caller = acting_for(caller, body)
     async with limiter.for_caller(caller).admit("chat") as grant:
         call = PlainCall(manager, caller, body.translate(manager.settings))
-        return whole(await call.complete(), grant.headers())
+        return await whole(request, call, grant.headers())
 
 
 async def encode(first: Any, events: Any, *, wants_usage: bool) -> AsyncIterator[bytes]:
@@ -97,6 +104,10 @@ async def encode(first: Any, events: Any, *, wants_usage: bool) -> AsyncIterator
         yield DONE
 
 
-def whole(answer: Any, headers: dict[str, str]) -> Response:
-    """Return an answer as it is; embeddings are long."""
+async def whole(request: Request, call: PlainCall, headers: dict[str, str]) -> Response:
+    """Return the answer to a call as it is; without its client the call is cancelled: nobody can read it."""
+    answer = await result_unless_disconnected(request, call.complete())
+    if answer is None:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+    # Embeddings are long.
     return Response(orjson.dumps(answer), media_type="application/json", headers=headers)

@@ -16,6 +16,7 @@ from chat_agent.agent_definitions import store as agent_store
 from chat_agent.api.branches import continue_run
 from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, ToolReader, Writer
+from chat_agent.api.disconnects import disconnect_handler, watched
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.sse import EventStream
 from chat_agent.api.start_run import StartedRun, answer_approvals, stop_run
@@ -25,7 +26,6 @@ from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
 from chat_agent.models import Run, RunStatus
 from chat_agent.protocols import responses
-from chat_agent.protocols.disconnects import disconnect_handler, read_on_disconnect, watched
 from chat_agent.protocols.encoder import feed, stream
 from chat_agent.protocols.errors import InvalidParameter
 from chat_agent.protocols.openai import choices, errors, stored_responses
@@ -34,6 +34,7 @@ from chat_agent.protocols.openai.conversation_items import ItemQuery
 from chat_agent.protocols.openai.conversation_routes import ITEMS, Deleter
 from chat_agent.protocols.openai.end_users import acting_as_owner, acting_for
 from chat_agent.protocols.openai.models import Model, ModelList, models_for
+from chat_agent.protocols.openai.on_disconnect import read_on_disconnect
 from chat_agent.protocols.openai.prompts import named_by, select_version
 from chat_agent.protocols.openai.references import resolve_references
 from chat_agent.protocols.openai.requests import CompletionRequest, ResponseRequest
@@ -102,16 +103,17 @@ async def create_chat_completion(  # noqa: PLR0913, PLR0917  # what FastAPI inje
         started = await choices.start_choices(manager, caller, request, key, limiter.for_caller(caller))
     encoders = choices_of(body, started)
     headers = {**grant.headers(), **choices.headers_of(started)}
-    handler = disconnect_handler(manager, caller, "chat_completions", requested, started)
+    unsent = [*started]
+    handler = disconnect_handler(manager, caller, "chat_completions", requested, unsent)
     if not body.stream:
         large_bodies.release()
         async with watched(http_request, handler):
-            await choices.complete(manager, started, encoders)
+            await choices.complete(manager, started, encoders, handler)
         return JSONResponse(encoders[0].completion(), headers=headers)
     if len(started) == 1:
         frames = stream(manager, started[0].run.id, encoders[0], caller)
     else:
-        frames = choices.stream_choices(manager, caller, started, encoders)
+        frames = choices.stream_choices(manager, caller, unsent, encoders, handler)
     return EventStream(frames, grant.lease, headers, handler)
 
 
