@@ -11,6 +11,7 @@ from servicekit.server import serve
 from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 
+from chat_agent import isolation
 from chat_agent.agents.packages import load_packages
 from chat_agent.api import (
     agent_report_routes,
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def running_manager(app: FastAPI, resources: Resources, settings: Settings) -> AsyncIterator[None]:
     """Run the manager and its workers while the app serves requests."""
+    asyncio.get_running_loop().set_task_factory(isolation.create_task)
     manager = app.state.manager = RunManager(resources, settings)
     # In a thread of its own: it takes longer than a request may wait.
     manager.run_in_background(asyncio.to_thread(prices.load))

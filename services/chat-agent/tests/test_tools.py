@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from inspect import CORO_CLOSED, getcoroutinestate
 from pkgutil import walk_packages
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,6 +19,7 @@ from agents.exceptions import ModelBehaviorError, ToolTimeoutError
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import GuardedTool, RunContext, agent_tool, tool
 from chat_agent.errors import GuardrailTriggered, ToolFailed
+from chat_agent.isolation import IN_RUN, create_task
 from chat_agent.main import create_app
 from chat_agent.runs.tool_errors import MESSAGES, tool_error_code
 from chat_agent.settings import Settings
@@ -79,6 +81,62 @@ async def await_cancelled() -> None:
     await task
 
 
+class Halt(BaseException):
+    """What no `except Exception` catches."""
+
+
+class Unspeakable:
+    """What ends a process when it is to be text."""
+
+    def __str__(self) -> str:
+        raise SystemExit(4)
+
+
+async def return_unspeakable() -> Unspeakable:
+    return Unspeakable()
+
+
+async def close_generator() -> None:
+    raise GeneratorExit
+
+
+async def halt() -> None:
+    raise Halt
+
+
+async def exit_in_subtask() -> None:
+    await asyncio.create_task(exit_process())
+
+
+async def interrupt_in_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(interrupt())
+        group.create_task(asyncio.sleep(3600))
+
+
+async def exit_in_thread() -> None:
+    await asyncio.to_thread(sys.exit)
+
+
+async def exit_unawaited() -> None:
+    task = asyncio.create_task(exit_process())
+    await asyncio.wait([task])
+    assert task.exception() is None
+
+
+async def exit_when_cancelled() -> None:
+    async def work() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            sys.exit(5)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+
 async def return_unwritable() -> Unwritable:
     return Unwritable()
 
@@ -93,6 +151,14 @@ LEAVE = {
     "interrupt": interrupt,
     "cancelled": await_cancelled,
     "unwritable": return_unwritable,
+    "unspeakable": return_unspeakable,
+    "generator": close_generator,
+    "halt": halt,
+    "subtask": exit_in_subtask,
+    "group": interrupt_in_group,
+    "thread": exit_in_thread,
+    "unawaited": exit_unawaited,
+    "when_cancelled": exit_when_cancelled,
 }
 
 
@@ -261,6 +327,28 @@ def test_whatever_a_tool_does_costs_its_call_alone(ann: httpx.Client, how: str) 
     (row,) = calls_of(ann, run)
     assert (run["status"], row["status"], row["error"]) == ("completed", "failed", "internal_error")
     assert call(ann, "whoami")["status"] == "completed"
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, Halt])
+def test_an_agent_whose_instructions_end_a_process_fails_its_run_alone(
+    ann: httpx.Client, error: type[BaseException]
+) -> None:
+    def instructions(_context: Any, _agent: Any) -> str:
+        raise error
+
+    AGENTS["keeper"].instructions = instructions
+    run = wait_until_finished(ann, start_run(ann, "Hello", agent_type="keeper"))
+    assert (run["status"], run["error_code"]) == ("failed", "internal_error")
+    assert wait_until_finished(ann, start_run(ann, "Hello"))["status"] == "completed"
+
+
+async def test_a_task_that_is_cancelled_before_it_starts_leaves_nothing_behind() -> None:
+    IN_RUN.set(True)
+    task = create_task(asyncio.get_running_loop(), exit_process())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert getcoroutinestate(task.get_coro()) == CORO_CLOSED  # type: ignore[arg-type]  # as anyio reads it
 
 
 def test_a_cancelled_run_is_no_failure_of_its_tool(ann: httpx.Client) -> None:

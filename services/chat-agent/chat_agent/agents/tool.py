@@ -29,6 +29,7 @@ from chat_agent.errors import (
     ToolOutcomeUnknown,
 )
 from chat_agent.guardrails.taint import Taint
+from chat_agent.isolation import CodeExited, Isolated
 from chat_agent.memory.run_memory import RunMemory
 from chat_agent.model.failure_log import tool_failed
 from chat_agent.model.failures import causes
@@ -50,15 +51,9 @@ RETRY_SECONDS = 0.2
 TRANSIENT = (OSError, httpx2.TransportError, Unavailable)
 # What a tool gave that no model may read, or that nobody could check.
 REFUSED = "[A guardrail does not allow this output.]"
-# What ends a process, and with it the runs of everybody, wherever it is raised.
-EXITS = (SystemExit, KeyboardInterrupt)
 # What a call within a call of an agent raises where nothing more may be done.
 FATAL = (Superseded, ToolOutcomeUnknown)
 logger = logging.getLogger("chat_agent.tool")
-
-
-class ToolExited(Exception):
-    """A tool raised what ends more than its call: `sys.exit()`, or a cancellation of its own."""
 
 
 @dataclass(frozen=True)
@@ -260,13 +255,13 @@ class GuardedTool:
     async def _output(self, context: ToolContext[RunContext], arguments: str) -> str:
         try:
             async with asyncio.timeout(self.limits.seconds) as deadline:
-                return str(await self._call(context, arguments))
+                return await self._call(context, arguments)
         except TimeoutError:
             if not deadline.expired():
                 raise
             raise ToolTimeoutError(self.tool.name, self.limits.seconds) from None
 
-    async def _call(self, context: ToolContext[RunContext], arguments: str) -> object:
+    async def _call(self, context: ToolContext[RunContext], arguments: str) -> str:
         for attempt in range(self.limits.retries):
             try:
                 return await self._invoke(context, arguments)
@@ -274,17 +269,19 @@ class GuardedTool:
                 await asyncio.sleep(RETRY_SECONDS * 2**attempt)
         return await self._invoke(context, arguments)
 
-    async def _invoke(self, context: ToolContext[RunContext], arguments: str) -> object:
-        """Call the function; raises ToolExited in place of what would end more than the call."""
-        invoke: Callable[..., Awaitable[object]] = self.tool.on_invoke_tool
+    async def _invoke(self, context: ToolContext[RunContext], arguments: str) -> str:
+        """Call the function; raises CodeExited in place of what would end more than the call."""
         try:
-            return await invoke(context, arguments)
-        except EXITS as error:
-            raise ToolExited from error
+            text: str = await Isolated(self._text(context, arguments))
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
-            raise ToolExited from error
+            raise CodeExited from error
+        return text
+
+    async def _text(self, context: ToolContext[RunContext], arguments: str) -> str:
+        invoke: Callable[..., Awaitable[object]] = self.tool.on_invoke_tool
+        return str(await invoke(context, arguments))
 
 
 def is_cancelled() -> bool:

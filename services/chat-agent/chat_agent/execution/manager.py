@@ -41,6 +41,7 @@ from chat_agent.execution.final_events import TerminalEventRepair
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.signals import Signals
 from chat_agent.guardrails.messages import MessageGuard
+from chat_agent.isolation import IN_RUN
 from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.memory.embedder import embedder_of
 from chat_agent.model import provider
@@ -192,6 +193,7 @@ class RunManager:
 
     async def _execute(self, active: ActiveRun) -> None:
         run = active.run
+        IN_RUN.set(True)
         ids = {"tenant_id": str(run.tenant_id), "user_id": application_of(run.user_id), "run_id": str(run.id)}
         # A context of its own: the request that started the run is answered, and logged, long before it ends.
         try:
