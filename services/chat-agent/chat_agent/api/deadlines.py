@@ -45,15 +45,21 @@ async def deadline(failure: ServiceError) -> AsyncIterator[asyncio.Timeout]:
 
 
 @asynccontextmanager
-async def transaction(database: Database) -> AsyncIterator[AsyncSession]:
-    """Open a transaction; raises RunCapacityExceeded while others use all connections."""
+async def capacity_limit(database: Database) -> AsyncIterator[None]:
+    """Raise RunCapacityExceeded where the block waits in vain for a connection, as others use all of them."""
     try:
-        async with database.begin() as session:
-            yield session
+        yield
     except PoolTimeout as error:
         if database.answers():
             raise capacity_exceeded() from error
         raise
+
+
+@asynccontextmanager
+async def transaction(database: Database) -> AsyncIterator[AsyncSession]:
+    """Open a transaction; raises RunCapacityExceeded while others use all connections."""
+    async with capacity_limit(database), database.begin() as session:
+        yield session
 
 
 def capacity_exceeded() -> RunCapacityExceeded:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from servicekit.auth.tokens import Principal
 
+from chat_agent.api.deadlines import transaction
 from chat_agent.api.run_request import History, RunRequest
 from chat_agent.errors import ConversationNotFound
 from chat_agent.execution.history import Item, split_turns
@@ -17,12 +18,13 @@ async def with_server_calls(manager: RunManager, caller: Principal, request: Run
     """Return a request with the calls that the agents have made before those of the client's tools.
 
     Without them agents would make them once more. They are read from the conversation of the run that called
-    the client's tools: nothing is added where that is gone. Raises ConversationUnavailable.
+    the client's tools: nothing is added where that is gone. Raises ConversationUnavailable,
+    RunCapacityExceeded.
     """
     is_branch = request.first_agent is not None
     if request.chat.conversation_id is not None or is_branch or not request.tool_outputs:
         return request
-    async with manager.database.begin() as session:
+    async with transaction(manager.database) as session:
         run = await store.find_caller(session, caller, request.tool_outputs[-1]["call_id"])
     if run is None or run.persistence == "none":
         return request

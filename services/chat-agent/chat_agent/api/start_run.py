@@ -15,7 +15,7 @@ from servicekit.idempotency import REPLAYED, IdempotencyInProgress
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agent_definitions.selection import AgentSelection
-from chat_agent.api.deadlines import start_deadline, transaction
+from chat_agent.api.deadlines import capacity_limit, start_deadline, transaction
 from chat_agent.api.decisions import checked_decisions
 from chat_agent.api.message_lengths import check_plan
 from chat_agent.api.run_request import History, RunRequest, prepare_request
@@ -82,6 +82,7 @@ async def start_run(
     check_plan(limits, request.chat.message, request.prelude, request.attachment_bytes)
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
     async with (
+        capacity_limit(manager.database),
         start_deadline() as deadline,
         manager.budgets.reserve_start(
             ref, model, partial(manager.provider_keys.has_key_for, ref.tenant_id, model)
@@ -102,9 +103,12 @@ async def start_run(
 async def selected_agent(
     manager: RunManager, caller: Principal, request: RunRequest, conversation_id: UUID
 ) -> AgentSelection:
-    """Return the agent of a new run; raises AgentNotFound."""
+    """Return the agent of a new run; raises AgentNotFound, RunCapacityExceeded."""
+    if request.selection is not None:
+        return request.selection
     agent_type = request.chat.agent_type
-    agent = request.selection or await manager.select_agent(caller.tenant_id, agent_type, conversation_id)
+    async with capacity_limit(manager.database):
+        agent = await manager.select_agent(caller.tenant_id, agent_type, conversation_id)
     if agent is None:
         raise await agent_not_found(manager, caller.tenant_id, agent_type)
     return agent

@@ -12,6 +12,7 @@ from servicekit.schemas import max_length
 
 from chat_agent.agent_definitions.errors import AgentVersionNotFound
 from chat_agent.agent_definitions.selection import AgentSelection
+from chat_agent.api.deadlines import capacity_limit
 from chat_agent.errors import AgentNotFound
 from chat_agent.execution.manager import RunManager
 from chat_agent.protocols.errors import UnsupportedParameter
@@ -57,11 +58,15 @@ def value_of(name: str, value: VariableValue | PromptPart) -> VariableValue:
 async def select_version(
     manager: RunManager, caller: Principal, prompt: Prompt | None, conversation_id: UUID | None
 ) -> AgentSelection | None:
-    """Return an agent in the version that a prompt names, if it names one; raises AgentVersionNotFound."""
+    """Return an agent in the version that a prompt names, if it names one.
+
+    Raises AgentVersionNotFound, RunCapacityExceeded.
+    """
     if prompt is None or prompt.version is None:
         return None
     number = int(prompt.version) if NUMBER.fullmatch(prompt.version) else None
-    selected = await manager.select_agent(caller.tenant_id, prompt.id, conversation_id, number)
+    async with capacity_limit(manager.database):
+        selected = await manager.select_agent(caller.tenant_id, prompt.id, conversation_id, number)
     if selected is None or number in {one.number for one in selected.versions if one.name == prompt.id}:
         return selected
     detail = f"No version {prompt.version!r} of the agent {prompt.id!r} answers. Leave `version` out."
