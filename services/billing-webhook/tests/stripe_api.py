@@ -26,7 +26,10 @@ class StripeApi:
     """An ASGI app: `objects` by id, `lists` by path; `failures` are status and headers of next answers."""
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
-    lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    # A list that Stripe always has is never missing: a job that fails is not run again for a minute.
+    lists: dict[str, list[dict[str, Any]]] = field(
+        default_factory=lambda: {path: [] for path in LISTED_BY_JOBS}
+    )
     failures: deque[tuple[int, dict[str, str]]] = field(default_factory=deque)
     requests: list[str] = field(default_factory=list)
     # How long each answer takes, and how many of one path, and of all, were in the making at most.
@@ -64,7 +67,7 @@ class StripeApi:
             return JSONResponse({"error": {"type": "api_error", "message": "no"}}, status, headers)
         path = request.url.path
         if path == THIN_EVENTS:
-            return JSONResponse({"data": self.lists.get(path, []), "next_page_url": None})
+            return JSONResponse({"data": self.lists[path], "next_page_url": None})
         if (listed := self.lists.get(path)) is not None:
             return JSONResponse({"object": "list", "data": listed, "has_more": False, "url": path})
         fields = self.objects.get(path.rpartition("/")[2])

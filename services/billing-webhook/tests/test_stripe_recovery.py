@@ -80,7 +80,6 @@ async def test_the_worker_fetches_what_is_missing_once_in_a_quarter_of_an_hour(
 
 async def test_a_thin_event_that_never_came_is_fetched_without_its_data(api, settled, rows, run):
     """No snapshot tells of it, so the list of snapshots does not either."""
-    api.lists[EVENTS] = []
     api.lists[THIN_EVENTS] = [
         {
             "id": "evt_thin",
