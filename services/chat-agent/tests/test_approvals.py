@@ -1,8 +1,9 @@
 """Calls that a person has to allow: the run rests until they have answered, and goes on from there."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,11 +12,9 @@ import pytest
 from agents import Agent, ModelSettings
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext, tool
-from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from testkit.databases import query
 from testkit.eventually import until
-from testkit.live_server import serving
 from testkit.sse import events
 
 from .client_helpers import (
@@ -124,11 +123,16 @@ def test_a_stream_ends_when_an_approval_is_requested(ann: httpx.Client, till: Ti
     assert till.paid == []
 
 
-def test_a_waiting_run_has_its_requested_approvals(ann: httpx.Client, waiting: Run) -> None:
+def test_a_waiting_run_has_its_requested_approvals(
+    ann: httpx.Client, waiting: Run, settings: Settings
+) -> None:
     (prompt,) = waiting["approvals"]
     assert (prompt["status"], prompt["agent"], prompt["name"]) == ("pending", "cashier", "pay")
     assert (prompt["arguments"], prompt["decided_by"]) == ('{"amount": 5}', None)
-    assert waiting["waiting_until"] > waiting["created_at"]
+    created_at, waiting_until = (
+        datetime.fromisoformat(waiting[at]) for at in ("created_at", "waiting_until")
+    )
+    assert waiting_until - created_at >= timedelta(seconds=settings.approval_timeout_seconds)
     assert waiting["ended_at"] is None
     (required,) = payloads_of(read_events(ann, waiting), "approval.required")
     assert required["approval_id"] == prompt["id"]
@@ -360,17 +364,12 @@ def test_a_conversation_is_forgotten_only_when_the_person_allows_it(
         assert len(other_services.items[old]) == left
 
 
-@pytest.fixture(scope="module")
-def hasty_url(settings: Settings) -> Iterator[str]:
-    with serving(create_app(settings.model_copy(update={"approval_timeout_seconds": 1}))) as url:
-        yield url
-
-
 def test_what_nobody_answers_in_time_fails_by_name(
-    ann: httpx.Client, till: Till, other_services, hasty_url: str
+    ann: httpx.Client, till: Till, waiting: Run, other_services, settings: Settings
 ) -> None:
-    waiting = asking(ann, at=hasty_url)
     last = last_id(ann, waiting)
+    expire = "update runs set waiting_until = now() where id = $1"
+    query(settings.database_url.get_secret_value(), expire, waiting["id"])
     run = until(lambda: (now := read_run(ann, waiting))["status"] != "waiting" and now)
     received = read_events(ann, run, last)
     run = read_run(ann, run)

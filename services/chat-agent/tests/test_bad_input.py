@@ -77,7 +77,7 @@ class Gadgets:
             return text
 
         created: list[Any] = [
-            tool(idempotent=idempotent, seconds=0.2 if each is oversleep else 5)(each)
+            tool(idempotent=idempotent, seconds=0.2 if each is oversleep else 60)(each)
             for each in (flood, explode, garble, squirt, shrug, oversleep, repeat)
         ]
         return Agent[RunContext](name="gadgeteer", instructions="You are a gadgeteer.", tools=created)

@@ -25,7 +25,7 @@ from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.schemas import Usage
 from chat_agent.settings import Settings
 from servicekit.errors import ServiceError
-from testkit.eventually import time_limit, until
+from testkit.eventually import time_limit, until, until_async
 from testkit.live_server import NO_AUTHORITIES
 
 from .provider_asker import NOWHERE, provider_of
@@ -222,9 +222,19 @@ async def test_when_both_fail_the_last_one_says_why(provide: Any) -> None:
     assert isinstance(await failure(model, text), ModelRateLimited)
 
 
-async def test_the_first_word_has_its_time(provide: Any, meter: UsageMeter) -> None:
-    model = provide(model_first_token_timeout_seconds=0.3, model_max_retries=0)
-    assert isinstance(await failure(model, "Hi [sandbox: pause-after=0]", meter), ModelTimedOut)
+@clock_can_be_set
+async def test_the_first_word_has_its_time(
+    provide: Any, calls: Any, meter: UsageMeter, pass_time: PassTime
+) -> None:
+    model = provide(model_first_token_timeout_seconds=60, model_max_retries=0)
+    answer = asyncio.create_task(failure(model, "Hi [sandbox: pause-after=0]", meter))
+
+    async def is_waited_for() -> bool:
+        return any(call["is_paused"] for call in await asyncio.to_thread(calls))
+
+    await until_async(is_waited_for)
+    pass_time(100)
+    assert isinstance(await answer, ModelTimedOut)
     assert (meter.total().requests, meter.total().estimated) == (1, True)
 
 

@@ -502,7 +502,7 @@ VOUCHER = machine("chat-agent", "auth", auth.SCOPE)
 async def still_may(url: str, subject: str = USER) -> None:
     async with aclosing(HttpPool()) as http:
         client = ServiceClient(http, service_tokens("chat-agent"), url, "auth", auth.SCOPE)
-        await MembershipClient(client, timeout_seconds=1).require_active_member(
+        await MembershipClient(client, timeout_seconds=60).require_active_member(
             Run(tenant_id=TENANT, user_id=subject)
         )
 

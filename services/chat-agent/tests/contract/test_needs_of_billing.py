@@ -41,7 +41,7 @@ QUOTA = {
 async def billing(url: str) -> AsyncIterator[BillingClient]:
     async with aclosing(HttpPool()) as http:
         client = ServiceClient(http, service_tokens("chat-agent"), url, "billing-webhook", SCOPE)
-        yield BillingClient(client, timeout_seconds=5)
+        yield BillingClient(client, timeout_seconds=60)
 
 
 def request(pact, what: str, given: str, method: str, path: str):

@@ -208,18 +208,19 @@ def output(stream: str) -> str:
 @streams
 def test_may_wait_for_another_run_or_not(ann: httpx.Client, path: str, body: Body) -> None:
     request = body(ENDLESS)
+    # Read meanwhile: a run whose client has gone is cancelled where nobody can read the rest.
     with ann.stream("POST", path, json=request) as answer:
-        next(answer.iter_lines())
-    run_id, conversation_id = answer.headers["acme-run-id"], answer.headers["acme-conversation-id"]
-    named: dict[str, dict[str, Any]] = {
-        "/v1/chat/completions": {"metadata": {"on_conflict": "reject", "conversation_id": conversation_id}},
-        "/v1/responses": {"metadata": {"on_conflict": "reject"}, "conversation": conversation_id},
-        "/api/v1/agents/triage/ag-ui": {"forwardedProps": {"on_conflict": "reject"}},
-        "/api/v1/chat/ui": {"on_conflict": "reject"},
-    }
-    refused = ann.post(path, json={**request, **named[path]})
+        run_id, conversation_id = answer.headers["acme-run-id"], answer.headers["acme-conversation-id"]
+        completions = {"on_conflict": "reject", "conversation_id": conversation_id}
+        named: dict[str, dict[str, Any]] = {
+            "/v1/chat/completions": {"metadata": completions},
+            "/v1/responses": {"metadata": {"on_conflict": "reject"}, "conversation": conversation_id},
+            "/api/v1/agents/triage/ag-ui": {"forwardedProps": {"on_conflict": "reject"}},
+            "/api/v1/chat/ui": {"on_conflict": "reject"},
+        }
+        refused = ann.post(path, json={**request, **named[path]})
+        ann.post(f"/api/v1/runs/{run_id}/cancel")
     assert (refused.status_code, code_of(refused)) == (409, "conversation_busy")
-    ann.post(f"/api/v1/runs/{run_id}/cancel")
 
 
 def test_earlier_messages_open_a_conversation_once(ann: httpx.Client, other_services) -> None:
