@@ -42,7 +42,7 @@ async def test_logs_tell_of_every_mail_and_show_neither_address_nor_token(
 async def test_the_database_holds_the_token_sealed_and_only_until_it_is_sent(
     settings, sign_up, rows, row_of, post_office
 ):
-    await post_office.fail(500, retry_after=3600)
+    await post_office.fail(503, retry_after=3600)
     person = await sign_up()
     async with running(create_app(settings)):
         waiting = await row_of(person, last_error="application_error")

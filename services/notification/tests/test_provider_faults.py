@@ -67,7 +67,7 @@ async def test_an_answer_that_is_lost_does_not_make_two_mails(app, sign_up, row_
 async def test_a_mail_that_reads_differently_by_now_is_not_sent_again(
     settings, sign_up, rows, row_of, post_office
 ):
-    await post_office.fail(500, accepted=True, retry_after=3600)
+    await post_office.fail(503, accepted=True, retry_after=3600)
     person = await sign_up()
     async with running(create_app(settings)):
         await row_of(person, last_error="application_error")
