@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import httpx
 from chat_agent.settings import Settings
+from openai import OpenAI
 from testkit.databases import query
 from testkit.live_server import NO_AUTHORITIES
 from testkit.sse import Event, documents, events
@@ -16,6 +17,19 @@ T = TypeVar("T")
 CHAT, STREAM, RUNS = "/api/v1/chat", "/api/v1/chat/stream", "/api/v1/runs"
 # It begins to answer, and does not come to an end by itself.
 ENDLESS = "Tell me a long story [sandbox: tokens=60, stall-after=30]"
+
+
+def openai_client(person: httpx.Client, end_user: str | None = None, **options: Any) -> OpenAI:
+    """Return OpenAI's client for somebody: their access token is its key."""
+    key = person.headers["authorization"].removeprefix("Bearer ")
+    headers = {"Acme-End-User": end_user} if end_user else {}
+    options = {
+        "base_url": f"{str(person.base_url).rstrip('/')}/v1",
+        "max_retries": 0,
+        "timeout": 60,
+        **options,
+    }
+    return OpenAI(api_key=key, default_headers=headers, **options)
 
 
 def start_run(client: httpx.Client, message: str = "Hello", at: str = "", **more: Any) -> dict[str, Any]:

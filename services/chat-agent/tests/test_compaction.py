@@ -30,6 +30,15 @@ SOON = {"share": 0.0001, "keep_turns": 1}
 WRITES_SUMMARY = "You summarize the beginning of a conversation"
 
 
+def is_summary(call: Call) -> bool:
+    return WRITES_SUMMARY in str(call.get("instructions"))
+
+
+def summary_calls(calls: list[Call], text: str = "") -> list[Call]:
+    """Return the requests of summaries, of conversations that have a text."""
+    return [call for call in calls if is_summary(call) and text in json.dumps(call["input"])]
+
+
 @pytest.fixture(scope="module")
 def model_faults() -> list[int]:
     """The statuses with which summaries fail."""
@@ -39,8 +48,7 @@ def model_faults() -> list[int]:
 @pytest.fixture(scope="module")
 def model_url(model_calls: list[Call], model_faults: list[int]) -> Iterator[str]:
     def fault(call: Call) -> int | None:
-        is_summary = WRITES_SUMMARY in str(call.get("instructions"))
-        return model_faults.pop() if model_faults and is_summary else None
+        return model_faults.pop() if model_faults and is_summary(call) else None
 
     with recording_model(model_calls, fault) as url:
         yield url
@@ -78,7 +86,7 @@ class Talk:
 
     def read(self, message: str) -> list[str]:
         """Return what the model read of the conversation when a message was answered."""
-        calls = [one for one in self._calls if WRITES_SUMMARY not in str(one.get("instructions"))]
+        calls = [one for one in self._calls if not is_summary(one)]
         inputs = [one["input"] for one in calls if message in json.dumps(one["input"][-1])]
         return [text_of(item) for item in inputs[-1] if item.get("role") == "user"]
 
@@ -146,7 +154,7 @@ def test_a_summary_is_read_in_place_of_what_it_stands_for(
     [event] = talk.events("Where do I live?")
     assert event["summary_id"].startswith("summary-")
     assert talk.read("Where do I live?") == [block, "I live in Basel", "Where do I live?"]
-    prompts = [text_of(one["input"][0]) for one in model_calls if WRITES_SUMMARY in str(one["instructions"])]
+    prompts = [text_of(one["input"][0]) for one in summary_calls(model_calls)]
     assert any("user: My name is Ann" in one and "I live in Basel" not in one for one in prompts)
     counted = until(usage)
     assert (counted[0]["conversation_id"], counted[0]["agent"]) == (talk.id, "friend")
@@ -165,7 +173,7 @@ def test_the_next_summary_begins_with_the_one_before_it(
     talk.wait_for_summary(position=4)
     assert talk.summary
     assert talk.summary["summarizes"]["first_position"] == 1
-    prompts = [text_of(one["input"][0]) for one in model_calls if WRITES_SUMMARY in str(one["instructions"])]
+    prompts = [text_of(one["input"][0]) for one in summary_calls(model_calls)]
     [again] = [one for one in prompts if f"user: {home}" in one]
     assert f"summary of what came before: {first}" in again
     assert "user: My name is Ann" not in again.replace(first, "")

@@ -22,7 +22,7 @@ from testkit.service_process import ServiceProcess
 
 from .conftest import OtherServices
 from .test_agent_definitions import published
-from .test_compaction import SOON, WRITES_SUMMARY, Call, Talk, usage
+from .test_compaction import SOON, Call, Talk, is_summary, summary_calls, usage
 
 __all__ = ["usage"]
 
@@ -50,11 +50,7 @@ class Model:
 
     def summaries(self, name: str) -> int:
         """Return how many summaries were requested of a conversation in which a name is said."""
-        return sum(is_summary(call) and name in json.dumps(call["input"]) for call in self.calls)
-
-
-def is_summary(call: Call) -> bool:
-    return WRITES_SUMMARY in str(call.get("instructions"))
+        return len(summary_calls(self.calls, name))
 
 
 @pytest.fixture(scope="module")

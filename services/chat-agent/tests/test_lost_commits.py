@@ -26,8 +26,7 @@ from .client_helpers import RUNS, STREAM, payloads_of, read_events, read_run, st
 from .conftest import OtherServices
 from .lost_commits import LOSSES, Commits
 from .test_agent_definitions import published
-from .test_compaction import SOON, Talk, usage
-from .test_compaction_races import Model
+from .test_compaction import SOON, Call, Talk, summary_calls, usage
 from .test_durable import calls_and_outputs, is_whole
 from .test_memories import listed
 from .test_notes import SAID, remember
@@ -43,14 +42,8 @@ whichever_loss = pytest.mark.parametrize("loss", LOSSES)
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return Model()
-
-
-@pytest.fixture(scope="module")
-def model_url(model: Model) -> Iterator[str]:
-    with serving(model.app) as url:
-        yield url
+def model_url(recorded_model_url: str) -> str:
+    return recorded_model_url
 
 
 @pytest.fixture(scope="module")
@@ -213,18 +206,18 @@ def test_a_summary_is_requested_and_billed_once(
     commits: Commits,
     settings: Settings,
     other_services: OtherServices,
-    model: Model,
+    model_calls: list[Call],
     usage: Usage,
     loss: str,
 ) -> None:
     published(admin, "friend", compaction=SOON)
-    talk, name = Talk(member, settings, other_services, model.calls), f"Ann {uuid4()}"
+    talk, name = Talk(member, settings, other_services, model_calls), f"Ann {uuid4()}"
     with commits.losing("update on compactions", "new.summary is not null", loss) as lose:
         talk.say(f"My name is {name}")
         talk.say("I live in Basel")
         lose()
         talk.wait_for_summary(position=2)
-    assert model.summaries(name) == 1
+    assert len(summary_calls(model_calls, name)) == 1
     assert len({one["run_id"] for one in until(usage)}) == 1
 
 

@@ -13,11 +13,10 @@ from chat_agent.agents.tools import TOOLS
 from chat_agent.memory import recall
 from chat_agent.memory.tables import Memory
 from chat_agent.settings import Settings
-from openai import OpenAI
 from servicekit.database import Database
 from sqlalchemy import select
 
-from .client_helpers import CHAT, RUNS, payloads_of, read_events, start_run
+from .client_helpers import CHAT, RUNS, openai_client, payloads_of, read_events, start_run
 from .conftest import OtherServices
 from .test_agent_definitions import published
 from .test_memories import MEMORIES, add, listed
@@ -119,14 +118,12 @@ def test_a_temporary_conversation_recalls_nothing(
 ) -> None:
     published(admin, "friend", memory=READS)
     add(ann, "My canary is called Wilhelmine")
-    key = ann.headers["authorization"].removeprefix("Bearer ")
-    client = OpenAI(base_url=f"{ann.base_url}/v1".replace("//v1", "/v1"), api_key=key, timeout=60)
-    for store, expected in ((False, False), (True, True)):
-        question = f"My canary sings {uuid4()}"
-        client.responses.create(model="friend", input=question, store=store)
-        (call,) = [one for one in model_calls if question in json.dumps(one["input"])]
-        assert ("Wilhelmine" in json.dumps(call["input"])) is expected
-    client.close()
+    with openai_client(ann) as client:
+        for store, expected in ((False, False), (True, True)):
+            question = f"My canary sings {uuid4()}"
+            client.responses.create(model="friend", input=question, store=store)
+            (call,) = [one for one in model_calls if question in json.dumps(one["input"])]
+            assert ("Wilhelmine" in json.dumps(call["input"])) is expected
 
 
 MESSAGE = {"role": "user", "content": "My canary sings"}
@@ -170,9 +167,8 @@ def test_streams_of_other_protocols_say_it(admin: httpx.Client, ann: httpx.Clien
 def test_openais_client_reads_what_was_recalled_and_noted(admin: httpx.Client, ann: httpx.Client) -> None:
     published(admin, "friend", memory={"read": True, "write": True})
     canary = add(ann, "My canary is called Wilhelmine")
-    key = ann.headers["authorization"].removeprefix("Bearer ")
     message = 'My canary sings. [sandbox: call=remember] text="My canary sings" kind=fact'
-    with OpenAI(base_url=f"{str(ann.base_url).rstrip('/')}/v1", api_key=key, timeout=60) as client:
+    with openai_client(ann) as client:
         with client.responses.stream(model="friend", input=message) as stream:
             numbers = [event.sequence_number for event in stream]
             streamed = stream.get_final_response()

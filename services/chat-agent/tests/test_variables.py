@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from .client_helpers import CHAT, RUNS, STREAM, error_of, read_run, wait_until_finished
+from .client_helpers import CHAT, RUNS, STREAM, error_of, openai_client, read_run, wait_until_finished
 from .guardrails.test_guardrail_runs import CARD
 from .protocols.frontends import AgUiFrontend, UiFrontend
 from .test_agent_definitions import AGENTS, publish, published, save
@@ -76,9 +76,7 @@ ways_in = pytest.mark.parametrize("path", WAYS_IN)
 
 @pytest.fixture
 def client(member: httpx.Client) -> Iterator[OpenAI]:
-    token = member.headers["authorization"].removeprefix("Bearer ")
-    url = f"{str(member.base_url).rstrip('/')}/v1"
-    with OpenAI(base_url=url, api_key=token, max_retries=0, timeout=60) as client:
+    with openai_client(member) as client:
         yield client
 
 

@@ -43,13 +43,6 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"model_inputs": {"sandbox-large": IMAGES_AND_FILES}})
 
 
-@pytest.fixture
-def client(ann: httpx.Client) -> Iterator[OpenAI]:
-    token = ann.headers["authorization"].removeprefix("Bearer ")
-    with OpenAI(base_url=f"{str(ann.base_url).rstrip('/')}/v1", api_key=token, max_retries=0) as one:
-        yield one
-
-
 def completion(part: Json) -> tuple[str, Json]:
     content = [{"type": "text", "text": "What is this?"}, part]
     return "/v1/chat/completions", {"model": "triage", "messages": [{"role": "user", "content": content}]}

@@ -24,14 +24,6 @@ TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"ty
 
 
 @pytest.fixture
-def client(ann: httpx.Client) -> Iterator[OpenAI]:
-    token = ann.headers["authorization"].removeprefix("Bearer ")
-    url = str(ann.base_url).rstrip("/")
-    with OpenAI(base_url=f"{url}/v1", api_key=token, max_retries=0, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
 def runs(ann: httpx.Client) -> Callable[[], list[dict[str, Any]]]:
     def read() -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = ann.get("/api/v1/runs").json()["items"]

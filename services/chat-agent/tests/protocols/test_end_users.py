@@ -54,22 +54,6 @@ def application(person: Callable[..., httpx.Client]) -> Application:
 
 
 @pytest.fixture
-def openai_of() -> Iterator[Callable[..., OpenAI]]:
-    """Return OpenAI's client with the key of another client."""
-    clients: list[OpenAI] = []
-
-    def client_for(client: httpx.Client) -> OpenAI:
-        key = client.headers["authorization"].removeprefix("Bearer ")
-        url = str(client.base_url).rstrip("/")
-        clients.append(OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=60))
-        return clients[-1]
-
-    yield client_for
-    for one in clients:
-        one.close()
-
-
-@pytest.fixture
 def client(openai_of: Callable[..., OpenAI], application: Application) -> OpenAI:
     return openai_of(application())
 

@@ -35,23 +35,6 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def openai_of() -> Iterator[OpenAIOf]:
-    """Return OpenAI's client with the key of another client."""
-    clients: list[OpenAI] = []
-
-    def client_for(client: httpx.Client, end_user: str | None = None) -> OpenAI:
-        key = client.headers["authorization"].removeprefix("Bearer ")
-        headers = {"Acme-End-User": end_user} if end_user else {}
-        url = f"{str(client.base_url).rstrip('/')}/v1"
-        clients.append(OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60, default_headers=headers))
-        return clients[-1]
-
-    yield client_for
-    for one in clients:
-        one.close()
-
-
-@pytest.fixture
 def client(openai_of: OpenAIOf, person: Callable[..., httpx.Client]) -> OpenAI:
     return openai_of(person(subject=f"user:{uuid4()}"))
 

@@ -1,6 +1,6 @@
 """Log probabilities of tokens, with OpenAI's own client, and with either API of the model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -22,10 +22,8 @@ def api_url(request: pytest.FixtureRequest, settings: Settings) -> Iterator[str]
 
 
 @pytest.fixture
-def client(api_url: str, ann: httpx.Client) -> Iterator[OpenAI]:
-    token = ann.headers["authorization"].removeprefix("Bearer ")
-    with OpenAI(base_url=f"{api_url}/v1", api_key=token, max_retries=0, timeout=60) as client:
-        yield client
+def client(openai_of: Callable[..., OpenAI], api_url: str, ann: httpx.Client) -> OpenAI:
+    return openai_of(ann, base_url=f"{api_url}/v1")
 
 
 def test_completions_have_those_of_each_token(client: OpenAI) -> None:

@@ -12,7 +12,7 @@ from openai import OpenAI
 from ..test_nested_calls import paid  # noqa: F401  # fixture, of every test here
 from .run_scripts import ENCODERS, RUN, STARTED, Script, client_messages, events, item, text_of, whole_item
 from .test_encoders import COMPLETED, resumed
-from .test_openai import answers_to, client, client_of  # noqa: F401  # fixtures
+from .test_openai import answers_to
 
 Json = dict[str, Any]
 LOOK = "Please ask lead to ask worker to look place=there"
@@ -132,7 +132,7 @@ def test_openai_chat_has_them_beside_its_choices() -> None:
 
 
 def test_openais_client_reads_a_response_with_nested_calls(
-    client: OpenAI,  # noqa: F811
+    client: OpenAI,
     ann: httpx.Client,
 ) -> None:
     with client.responses.stream(model="boss", input=LOOK) as stream:
@@ -149,7 +149,7 @@ def test_openais_client_reads_a_response_with_nested_calls(
 
 
 def test_a_nested_call_is_approved_over_openais_responses(
-    client: OpenAI,  # noqa: F811
+    client: OpenAI,
     paid: list[int],  # noqa: F811
 ) -> None:
     first = client.responses.create(model="lead", input=PAY)

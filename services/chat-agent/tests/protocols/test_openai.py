@@ -1,6 +1,5 @@
 """The OpenAI surface, spoken to by OpenAI's own client."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -17,27 +16,6 @@ ENDLESS = "Tell me a long story [sandbox: tokens=60, stall-after=30]"
 FORGET = "Forget it [sandbox: call=forget_conversation]"
 LONG = "Tell me something [sandbox: tokens=50]"
 HELLO = [{"role": "user", "content": "Hello"}]
-
-
-@pytest.fixture
-def client_of() -> Iterator[Callable[..., OpenAI]]:
-    """Return OpenAI's client for somebody: an access token is its key."""
-    clients: list[OpenAI] = []
-
-    def client(person: httpx.Client) -> OpenAI:
-        token = person.headers["authorization"].removeprefix("Bearer ")
-        url = str(person.base_url).rstrip("/")
-        clients.append(OpenAI(base_url=f"{url}/v1", api_key=token, max_retries=0, timeout=60))
-        return clients[-1]
-
-    yield client
-    for one in clients:
-        one.close()
-
-
-@pytest.fixture
-def client(client_of: Callable[..., OpenAI], ann: httpx.Client) -> OpenAI:
-    return client_of(ann)
 
 
 def test_models_are_agents(client: OpenAI) -> None:
@@ -219,11 +197,11 @@ class TestErrors:
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
         assert answer.headers["content-type"] == "application/json"
 
-    def test_too_often(self, ann: httpx.Client, client_of, settings) -> None:
+    def test_too_often(self, ann: httpx.Client, openai_of, settings) -> None:
         # One a minute: however slow the machine is, the next is not allowed yet.
         with serving(create_app(settings.model_copy(update={"chat_rate_limit_per_minute": 1}))) as url:
             ann.base_url = url
-            client = client_of(ann)
+            client = openai_of(ann)
             with pytest.raises(openai.NotFoundError):
                 client.chat.completions.create(model="gpt-nobody", messages=HELLO)
             with pytest.raises(openai.RateLimitError) as refused:
@@ -287,9 +265,9 @@ class TestResponses:
         items = [*texts, *(item.to_dict() for item in first.output), {"role": "user", "content": "Thanks"}]
         assert client.responses.create(model="triage", input=items).status == "completed"
 
-    def test_does_not_go_on_with_what_is_anothers(self, client: OpenAI, client_of, person) -> None:
+    def test_does_not_go_on_with_what_is_anothers(self, client: OpenAI, openai_of, person) -> None:
         first = client.responses.create(model="triage", input="Hello")
-        other = client_of(person())
+        other = openai_of(person())
         for name in (first.id, f"resp_{uuid4().hex}", "resp_x"):
             with pytest.raises(openai.NotFoundError) as refused:
                 other.responses.create(model="triage", input="And?", previous_response_id=name)
@@ -450,10 +428,10 @@ class TestCancelling:
         assert client.responses.cancel(first.id).status == "cancelled"
         until(lambda: client.responses.retrieve(first.id).status == "cancelled")
 
-    def test_what_is_over_or_anothers_is_not_cancelled(self, client: OpenAI, client_of, person) -> None:
+    def test_what_is_over_or_anothers_is_not_cancelled(self, client: OpenAI, openai_of, person) -> None:
         first = client.responses.create(input="Hello")
         with pytest.raises(openai.ConflictError) as over:
             client.responses.cancel(first.id)
         assert over.value.code == "run_already_finished"
         with pytest.raises(openai.NotFoundError):
-            client_of(person()).responses.cancel(first.id)
+            openai_of(person()).responses.cancel(first.id)

@@ -1,6 +1,5 @@
 """What is stored of a turn, and for how long, as OpenAI's clients request it."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -20,13 +19,6 @@ SECRET = "the zebra is called Wilhelmine"
 HISTORY = "Repeat everything [sandbox: echo-history]"
 FORGET = "Forget it [sandbox: call=forget_conversation]"
 TOOL: Any = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}}
-
-
-@pytest.fixture
-def client(ann: httpx.Client) -> Iterator[OpenAI]:
-    token = ann.headers["authorization"].removeprefix("Bearer ")
-    with OpenAI(base_url=f"{ann.base_url}/v1".replace("//v1", "/v1"), api_key=token, max_retries=0) as one:
-        yield one
 
 
 def everything(settings: Settings, redis_url: str) -> str:
