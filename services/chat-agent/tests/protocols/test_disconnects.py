@@ -1,5 +1,6 @@
 """What becomes of a run whose client disconnects, in every protocol, streamed and not."""
 
+import asyncio
 import http.client
 import json
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from openai import OpenAI
+from starlette import types
 from testkit.eventually import until
 from testkit.live_server import NO_AUTHORITIES, serving
 
@@ -65,16 +67,18 @@ def body_of(path: str, text: str) -> dict[str, Any]:
     return {"id": "a", "messages": [message], "trigger": "submit-message"}
 
 
-def with_wish(path: str, body: dict[str, Any], wish: str | None) -> dict[str, Any]:
-    """Return a request that says what becomes of its run, if it says so."""
-    if wish is None:
+def with_on_disconnect(path: str, body: dict[str, Any], requested: str | None) -> dict[str, Any]:
+    """Return a request with its parameter `on_disconnect`, if it has one."""
+    if requested is None:
         return body
-    place = {CHAT: "metadata", RESPONSES: "metadata", AG_UI: "forwardedProps"}.get(path)
-    said = {"on_disconnect": wish}
-    return {**body, place: {**body.get(place, {}), **said}} if place else {**body, **said}
+    parent = {CHAT: "metadata", RESPONSES: "metadata", AG_UI: "forwardedProps"}.get(path)
+    parameter = {"on_disconnect": requested}
+    return {**body, parent: {**body.get(parent, {}), **parameter}} if parent else {**body, **parameter}
 
 
-def request_of(kind: Kind, wish: str | None, *, is_streamed: bool) -> tuple[dict[str, Any], dict[str, str]]:
+def request_of(
+    kind: Kind, requested: str | None, *, is_streamed: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the body and the headers of a request."""
     body = {**body_of(kind.path, PAUSING), **kind.more}
     if kind.names_conversation:
@@ -82,7 +86,7 @@ def request_of(kind: Kind, wish: str | None, *, is_streamed: bool) -> tuple[dict
     if kind in OPENAI_KINDS.values():
         body["stream"] = is_streamed
     headers = {"Idempotency-Key": str(uuid4())} if kind.has_key else {}
-    return with_wish(kind.path, body, wish), headers
+    return with_on_disconnect(kind.path, body, requested), headers
 
 
 def statuses(person: httpx.Client) -> list[str]:
@@ -110,6 +114,38 @@ class Waiting:
         """Close the connection when there is a run."""
         until(lambda: "running" in self.statuses())
         self.connection.close()
+
+
+@dataclass
+class AsgiVersion:
+    """A version of ASGI in place of the server's; a disconnect is reported in one of two ways."""
+
+    app: types.ASGIApp
+    version: str
+    reported_in: str
+
+    async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
+        """Call the app."""
+        is_closed = False
+
+        async def receive_body() -> types.Message:
+            nonlocal is_closed
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                is_closed = True
+                await asyncio.Event().wait()
+            return message
+
+        async def send_unless_closed(message: types.Message) -> None:
+            if is_closed:
+                raise OSError
+            await send(message)
+
+        scope = {**scope, "asgi": {"version": "3.0", "spec_version": self.version}}
+        if self.reported_in == "receive":
+            await self.app(scope, receive, send)
+        else:
+            await self.app(scope, receive_body, send_unless_closed)
 
 
 Send = Callable[..., Waiting]
@@ -161,12 +197,12 @@ def test_a_disconnect_cancels_what_nobody_can_read_or_what_shall_be(
     waiting: dict[str, Waiting] = {}
     with serving(create_app(settings.model_copy(update={"on_disconnect": protocols}))) as url:
         for name, kind, is_streamed in cases():
-            for wish in (None, "continue", "cancel"):
-                case = f"{name}, {'streamed' if is_streamed else 'whole'}, requested: {wish}"
+            for requested in (None, "continue", "cancel"):
+                case = f"{name}, {'streamed' if is_streamed else 'whole'}, requested: {requested}"
                 default = "continue" if kind.is_readable else "cancel"
-                is_cancelled = (wish or setting or default) == "cancel"
+                is_cancelled = (requested or setting or default) == "cancel"
                 expected[case] = "cancelled" if is_cancelled else "completed"
-                body, headers = request_of(kind, wish, is_streamed=is_streamed)
+                body, headers = request_of(kind, requested, is_streamed=is_streamed)
                 waiting[case] = send(kind.path, body, at=url, **headers)
         for one in waiting.values():
             one.disconnect()
@@ -187,16 +223,32 @@ def cases() -> Iterator[tuple[str, Kind, bool]]:
     yield from ((name, kind, True) for name, kind in STREAM_KINDS.items())
 
 
+@pytest.mark.parametrize(
+    ("version", "reported_in"), [("2.3", "receive"), ("2.4", "receive"), ("2.4", "send")]
+)
+def test_a_stream_notices_a_disconnect_in_all_versions_of_asgi(
+    settings: Settings, send: Send, version: str, reported_in: str
+) -> None:
+    app = create_app(settings)
+    app.add_middleware(AsgiVersion, version=version, reported_in=reported_in)
+    with serving(app) as url:
+        waiting = send(CHAT, {**body_of(CHAT, PAUSING), "stream": True}, at=url)
+        waiting.disconnect()
+        until(lambda: waiting.statuses() == ["cancelled"])
+
+
 @pytest.mark.parametrize("path", PROTOCOLS)
 def test_only_cancel_and_continue_are_known(ann: httpx.Client, path: str) -> None:
-    body = with_wish(path, body_of(path, "Hello"), "explode")
+    body = with_on_disconnect(path, body_of(path, "Hello"), "explode")
     assert ann.post(path, json=body).status_code in {400, 422}
 
 
-@pytest.mark.parametrize("wish", [None, "cancel"])
-def test_a_response_in_the_background_continues(send: Send, model: httpx.Client, wish: str | None) -> None:
+@pytest.mark.parametrize("requested", [None, "cancel"])
+def test_a_response_in_the_background_continues(
+    send: Send, model: httpx.Client, requested: str | None
+) -> None:
     body = {**body_of(RESPONSES, PAUSING), "stream": True, "background": True, "store": False}
-    waiting = send(RESPONSES, with_wish(RESPONSES, body, wish))
+    waiting = send(RESPONSES, with_on_disconnect(RESPONSES, body, requested))
     waiting.disconnect()
     until(lambda: all_ended(model, waiting))
     assert waiting.statuses() == ["completed"]
@@ -238,14 +290,6 @@ def test_a_dry_run_is_cancelled(send: Send, completed_events: Callable[[str], An
     until(lambda: waiting.statuses() == ["cancelled"])
     (counted,) = until(lambda: completed_events(waiting.runs()[0]["id"]))
     assert counted["status"] == "cancelled"
-
-
-@pytest.fixture
-def client(ann: httpx.Client) -> Iterator[OpenAI]:
-    token = ann.headers["authorization"].removeprefix("Bearer ")
-    url = str(ann.base_url).rstrip("/")
-    with OpenAI(base_url=f"{url}/v1", api_key=token, max_retries=0, timeout=60) as client:
-        yield client
 
 
 def test_openais_client_cancels_by_closing_its_stream(client: OpenAI, ann: httpx.Client) -> None:
