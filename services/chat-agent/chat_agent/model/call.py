@@ -32,6 +32,7 @@ from chat_agent.model.call_ids import CallIds
 from chat_agent.model.request import ModelRequest
 from chat_agent.model.request_size import input_characters
 from chat_agent.model.usage import UsageMeter, Used, estimated_tokens
+from chat_agent.model.wait_limit import WaitLimit
 from chat_agent.settings import OtherProvider
 
 # What comes before the first word. It is held back: what follows may fail, and then somebody else may begin.
@@ -129,23 +130,25 @@ class ModelCall:
                 self._name, input_tokens, max_tokens, is_own_key=self._candidate.is_own_key
             )
 
-    async def _cover(self) -> None:
+    async def _cover(self, reservation: CallReservation) -> None:
         """Reserve more where the answer is longer than expected; raises QuotaExceeded."""
-        if self._reservation is not None:
-            await self._reservation.cover(estimated_tokens(self._output_characters))
+        await reservation.cover(estimated_tokens(self._output_characters))
 
     async def events(self) -> AsyncGenerator[TResponseStreamEvent, None]:
         """Return the whole answer; raises the failure by which it breaks off, named and logged."""
+        limit = WaitLimit(self._limits.between_tokens_seconds)
         try:
             with self._named_failures(has_begun=True):
                 for event in self._buffered:
                     yield event
                 while not self._is_finished:
-                    async with asyncio.timeout(self._limits.between_tokens_seconds):
+                    with limit:
                         event = self._observe(await self._next())
-                    await self._cover()
+                    if self._reservation is not None:
+                        await self._cover(self._reservation)
                     yield event
         finally:
+            limit.close()
             await self.close()
 
     def _named_failures(self, *, has_begun: bool) -> AbstractContextManager[None]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractContextManager, aclosing
+from contextlib import AbstractContextManager, aclosing, closing
 from typing import TypeVar
 
 from chat_agent.errors import ModelUnavailable
@@ -11,6 +11,7 @@ from chat_agent.model.fast_client import FastClient
 from chat_agent.model.json import Json
 from chat_agent.model.own_clients import OwnClients
 from chat_agent.model.retry import retry_transient
+from chat_agent.model.wait_limit import WaitLimit
 from chat_agent.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -50,11 +51,12 @@ class PlainCalls:
 
         first, events = await self._start(open_stream, body["model"])
         event: Json | None = first
+        limit = WaitLimit(self._settings.model_between_tokens_timeout_seconds)
         async with aclosing(events):
-            with self._named_failures(body["model"], 0, has_begun=True):
+            with closing(limit), self._named_failures(body["model"], 0, has_begun=True):
                 while event is not None:
                     yield event
-                    async with asyncio.timeout(self._settings.model_between_tokens_timeout_seconds):
+                    with limit:
                         event = await anext(events, None)
 
     async def _start(self, begin: Callable[[int], Awaitable[Answer]], model: str) -> Answer:
