@@ -32,22 +32,23 @@ FREQUENT: dict[str, type[BaseModel]] = {
     "response.reasoning_summary_text.delta": ResponseReasoningSummaryTextDeltaEvent,
     "response.function_call_arguments.delta": ResponseFunctionCallArgumentsDeltaEvent,
 }
-
-# Where a delta belongs.
-PLACE = ("type", "output_index", "content_index", "summary_index")
+# The whole response, as it is before anything was said, which nobody reads.
+BEFORE_ANSWER = {"response.created", "response.in_progress", "response.queued"}
 
 
 class ResponseEvents:
     """The events of one stream of Responses."""
 
     def __init__(self) -> None:
-        self._texts: dict[tuple[Any, ...], TextJoiner] = {}
+        self._texts: dict[str, TextJoiner] = {}
 
     def shape(self, event: Json) -> Any:
         """Build one event, or None of a kind that is not known; raises InvalidModelResponse."""
         kind = event.get("type")
         if not isinstance(kind, str) or kind not in EVENTS:
             return None
+        if kind in BEFORE_ANSWER:
+            return EVENTS[kind].model_construct(type=kind, sequence_number=event.get("sequence_number"))
         if kind not in FREQUENT:
             return EVENTS[kind].model_construct(**checked_event(storable_object(without_echo(event))))
         if not isinstance(event.get("delta"), str):
@@ -59,10 +60,12 @@ class ResponseEvents:
             return EVENTS[kind].model_construct(**storable_object(event))
 
     def _joiner(self, event: Json) -> TextJoiner:
-        place = tuple(str(event.get(name)) for name in PLACE)
-        if place not in self._texts:
-            self._texts[place] = TextJoiner()
-        return self._texts[place]
+        """Return the joiner of the text that a delta belongs to."""
+        get = event.get
+        place = f"{get('type')} {get('output_index')} {get('content_index')} {get('summary_index')}"
+        if (joiner := self._texts.get(place)) is None:
+            joiner = self._texts[place] = TextJoiner()
+        return joiner
 
 
 class Chunk(SimpleNamespace):
