@@ -61,7 +61,7 @@ class Bus:
 
     def relay(self, **options: Any) -> OutboxRelay:
         """Make a relay that hurries."""
-        hurry = {"readers": (self.group,), "poll": (0.005, 0.02), "trim_every": 0.02, "pauses": (0.01, 0.05)}
+        hurry = {"readers": (self.group,), "poll": 0.02, "trim_every": 0.02, "pauses": (0.01, 0.05)}
         return OutboxRelay(self.database, self.redis, source="auth", **{**hurry, **options})
 
     def consumer(

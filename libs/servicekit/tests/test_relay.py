@@ -271,15 +271,21 @@ async def test_failures_in_a_row_do_not_send_more_and_more_again(bus: Any, until
     assert await bus.unpublished() == 1
 
 
-async def test_an_idle_relay_asks_more_and_more_rarely(bus: Any) -> None:
-    relay = bus.relay(poll=(0.01, 0.1))
+async def test_the_relay_looks_again_at_once_only_after_a_full_batch(bus: Any) -> None:
+    relay = bus.relay(poll=7.0, batch=2)
     await relay.begin()
-    pauses = [await relay.step() for _ in range(10)]
-    assert pauses == sorted(pauses)
-    assert pauses[-1] == 0.1
-    await bus.publish(1)
-    assert await relay.step() == 0
-    assert await relay.step() < 0.02
+    assert await relay.step() == 7.0
+    await bus.publish(1, 2, 3)
+    assert [await relay.step() for _ in range(3)] == [0, 7.0, 7.0]
+    assert await bus.all_sent()
+
+
+async def test_a_commit_wakes_the_relay(bus: Any, until: Any) -> None:
+    async with running_all([bus.relay(poll=3600.0)]):
+        await bus.publish(1)
+        await until(bus.all_sent)
+        await bus.publish(2, 3)
+        await until(bus.all_sent)
 
 
 async def test_the_relay_reads_the_outbox_by_an_index(bus: Any) -> None:

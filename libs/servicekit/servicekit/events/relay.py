@@ -37,8 +37,8 @@ class StreamLost(Exception):
 class OutboxRelay(LoopWorker):
     """Moves committed events from a service's outbox to `events:<source>`; a Worker.
 
-    `readers` are the services known to read them. `poll` is the least and the greatest pause, `trim_every`
-    the time between two trimmings, in seconds.
+    `readers` are the services known to read them. `poll` is the pause between two looks at an outbox that was
+    empty, `trim_every` the time between two trimmings, in seconds.
     """
 
     def __init__(  # noqa: PLR0913  # each by its name
@@ -50,9 +50,9 @@ class OutboxRelay(LoopWorker):
         readers: Sequence[str],
         batch: int = 100,
         # Polling, not LISTEN/NOTIFY: asking an empty partial index costs less than NOTIFY's lock at every
-        # commit, and works through a connection pooler. What this process has published is sent at once, what
-        # others have, after two seconds at most.
-        poll: tuple[float, float] = (0.02, 2.0),
+        # commit, and works through a connection pooler. A commit of this process wakes the relay; what others
+        # have published and not sent is sent after two seconds at most.
+        poll: float = 2.0,
         trim_every: float = 30.0,
         pauses: tuple[float, float] = BACKOFF_SECONDS,
     ) -> None:
@@ -67,7 +67,6 @@ class OutboxRelay(LoopWorker):
         self._groups = [ConsumerGroup(redis, self._stream, reader) for reader in readers]
         self._batch = batch
         self._poll = poll
-        self._idle = poll[0]
         self._trimming = Throttle(trim_every)
         self._has_sent = True
         self._waiting_since: datetime | None = None
@@ -98,12 +97,9 @@ class OutboxRelay(LoopWorker):
         if self._trimming.due():
             await self._trim()
         # A batch that is sent and not committed would be sent again by the next relay.
-        if await shielded(self._send_batch()):
-            self._has_sent = True
-            self._idle = self._poll[0]
-            return 0
-        self._idle = min(self._idle * 1.5, self._poll[1])
-        return self._idle
+        sent = await shielded(self._send_batch())
+        self._has_sent = self._has_sent or sent > 0
+        return 0 if sent == self._batch else self._poll
 
     async def _send_batch(self) -> int:
         async with self._database.begin() as session:
@@ -113,6 +109,7 @@ class OutboxRelay(LoopWorker):
                 await self._send(rows)
                 sent = outbox.c.id.in_([row.id for row in rows])
                 await session.execute(update(outbox).where(sent).values(published_at=func.now()))
+        self._waiting_since = None
         PUBLISHED.labels(self._source).inc(len(rows))
         return len(rows)
 
