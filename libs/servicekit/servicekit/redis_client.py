@@ -14,6 +14,7 @@ PROBE_SECONDS = 60
 # Of a process; whoever needs one more waits. redis-py's own pool refuses the hundred and first at once.
 MAX_CONNECTIONS = 100
 WAIT_SECONDS = 10
+CONNECT_SECONDS = 2
 
 
 def connect(settings: ServiceSettings) -> Redis:
@@ -22,7 +23,7 @@ def connect(settings: ServiceSettings) -> Redis:
         settings.redis_url.get_secret_value(),
         max_connections=MAX_CONNECTIONS,
         timeout=WAIT_SECONDS,
-        socket_connect_timeout=2,
+        socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=10,
         health_check_interval=15,
         retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2),
