@@ -524,7 +524,8 @@ def test_a_history_is_replaced_once(replica, other: str, at, other_services) -> 
         {"id": str(number), "role": role, "content": text} for number, (role, text) in enumerate(edited)
     ]
     with at(lost.url).stream("POST", path, json=body) as answer:
-        next(line for line in answer.iter_lines() if "TEXT_MESSAGE_CONTENT" in line)
+        lines = answer.iter_lines()
+        next(line for line in lines if "TEXT_MESSAGE_CONTENT" in line)
         lost.kill()
     run_id = answer.headers["acme-run-id"]
     assert rest(at(other), run_id)[-1].type == "run.completed"
@@ -647,7 +648,9 @@ def test_nothing_of_a_run_that_is_not_stored_remains_after_a_kill(
     request = {"input": f"Wilhelmine {ONE_PAUSES['message']}", "store": False, "stream": True}
     with at(lost.url).stream("POST", "/v1/responses", json=request) as answer:
         run_id = answer.headers["acme-run-id"]
-        next(line for line in answer.iter_lines() if "response.output_text.delta" in line)
+        # An iterator that nobody refers to is closed, and with it the connection, which cancels the run.
+        lines = answer.iter_lines()
+        next(line for line in lines if "response.output_text.delta" in line)
         assert "Wilhelmine" in str(row(settings, run_id))
         lost.kill()
     assert rest(at(other), run_id)[-1].type == "run.completed"
